@@ -1,0 +1,5 @@
+"""`python -m vppd` is `vppd`."""
+
+from vppd.cli.vppd import main
+
+main()

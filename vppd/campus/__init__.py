@@ -1,0 +1,1 @@
+"""Layer 2, campus: who does how much."""

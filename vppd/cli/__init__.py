@@ -1,0 +1,1 @@
+"""The two commands: vppd runs and checks, vppctl asks the running daemon."""

@@ -1,0 +1,86 @@
+"""Limits as sums: intersect, clamp, ramp, fit, circle. Every limit holds 0, so no intersection is
+empty, and every step only shrinks magnitude."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from vppd.core.alarms import Code
+from vppd.core.model import Clamp, Limit
+
+
+def intersect(limits: Iterable[Limit], why: Code = Code.ROOM) -> Limit:
+    """The range all limits leave; none given leaves nothing."""
+    limits = tuple(limits)
+    if not limits:
+        return Limit(0.0, 0.0, why)
+    return Limit(
+        max(limit.low_kw for limit in limits),
+        min(limit.high_kw for limit in limits),
+        why,
+        "",
+        min(limit.apparent_kva for limit in limits),
+    )
+
+
+def clamp(power_kw: float, limits: Iterable[Limit]) -> tuple[float, tuple[Clamp, ...]]:
+    """Bring power into every limit, tightest last; name each limit that cut what was asked.
+
+    Not a number counts as 0 kW, and says so.
+    """
+    clamps: list[Clamp] = []
+    if not math.isfinite(power_kw):
+        clamps.append(Clamp(Code.NOT_FINITE, 0.0, 0.0, f"asked {power_kw}"))
+        power_kw = 0.0
+    low_kw = high_kw = 0.0
+    cutting: list[tuple[float, Limit]] = []
+    given = False
+    for limit in limits:
+        if not given:
+            low_kw, high_kw, given = limit.low_kw, limit.high_kw, True
+        low_kw, high_kw = max(low_kw, limit.low_kw), min(high_kw, limit.high_kw)
+        if power_kw > limit.high_kw:
+            cutting.append((limit.high_kw, limit))
+        elif power_kw < limit.low_kw:
+            cutting.append((limit.low_kw, limit))
+    at_kw = power_kw
+    for bound_kw, limit in sorted(cutting, key=lambda cut: -abs(cut[0])):
+        clamps.append(Clamp(limit.why, at_kw, bound_kw, limit.detail))
+        at_kw = bound_kw
+    cleared_kw = min(max(power_kw, low_kw), high_kw)
+    if not given and power_kw != 0.0:
+        clamps.append(Clamp(Code.ROOM, power_kw, 0.0, "no limit given"))
+    return cleared_kw, tuple(clamps)
+
+
+def ramp(previous_kw: float, target_kw: float, step_kw: float) -> float:
+    """Move towards the target: away from zero at most one step, back to zero at once."""
+    if previous_kw * target_kw < 0.0:
+        previous_kw = 0.0
+    if abs(target_kw) <= abs(previous_kw):
+        return target_kw
+    return min(max(target_kw, previous_kw - step_kw), previous_kw + step_kw)
+
+
+def slew(previous_kw: float, target_kw: float, step_kw: float) -> float:
+    """Move towards the target by at most one step, up and down alike."""
+    return min(max(target_kw, previous_kw - step_kw), previous_kw + step_kw)
+
+
+def fit(powers_kw: Sequence[float], site: Limit) -> list[float]:
+    """Shrink the units that push the sum out of the range, all by the same share."""
+    out_kw = sum(power_kw for power_kw in powers_kw if power_kw > 0.0)
+    in_kw = -sum(power_kw for power_kw in powers_kw if power_kw < 0.0)
+    out_share = (site.high_kw + in_kw) / out_kw if out_kw - in_kw > site.high_kw else 1.0
+    in_share = (out_kw - site.low_kw) / in_kw if out_kw - in_kw < site.low_kw else 1.0
+    return [power_kw * (out_share if power_kw > 0.0 else in_share) for power_kw in powers_kw]
+
+
+def within_circle(power_kw: float, reactive_kvar: float, apparent_kva: float) -> float:
+    """The reactive power that the apparent-power circle leaves beside this active power, kvar.
+
+    Active power goes first. Not a number counts as 0 kvar.
+    """
+    if not math.isfinite(reactive_kvar):
+        return 0.0
+    room_kvar = math.sqrt(max(apparent_kva * apparent_kva - power_kw * power_kw, 0.0))
+    return min(max(reactive_kvar, -room_kvar), room_kvar)

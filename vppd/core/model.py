@@ -1,0 +1,319 @@
+"""The words every layer speaks.
+
+Sign: kW, kvar and A are positive out of the unit towards the grid (discharge, export).
+Time: `*_s` is monotonic seconds of the site clock; wall time is an aware UTC `datetime`.
+Unit: the last word of a name is its unit: `power_kw`, `soc_pct`, `frequency_hz`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import NewType
+
+from vppd.core.alarms import Code
+
+UnitId = NewType("UnitId", str)
+SITE = UnitId("site")
+
+
+class Point(StrEnum):
+    """What can be known of a unit. The name ends in its unit; words of bits end in `_bits`."""
+
+    SOC_PCT = "soc_pct"
+    SOH_PCT = "soh_pct"
+    VOLTAGE_V = "voltage_v"  # DC, of one module
+    CURRENT_A = "current_a"  # DC, of one module unless the profile says dc_total
+    TEMPERATURE_C = "temperature_c"
+    POWER_KW = "power_kw"
+    REACTIVE_KVAR = "reactive_kvar"
+    FREQUENCY_HZ = "frequency_hz"
+    STATUS_BITS = "status_bits"
+    ALARM_BITS = "alarm_bits"
+    FAULT_BITS = "fault_bits"
+    ENERGY_CAPACITY_KWH = "energy_capacity_kwh"
+    RATED_POWER_KW = "rated_power_kw"
+    CYCLES = "cycles"
+    # what the device says its setpoints and settings are: the read-back
+    SETPOINT_KW = "setpoint_kw"
+    SETPOINT_KVAR = "setpoint_kvar"
+    MODE = "mode"
+    ENABLED = "enabled"
+    COMMAND_TIMEOUT_S = "command_timeout_s"
+    HEARTBEAT = "heartbeat"
+    # what a BMS measures; the rules take these when a configured source declares them
+    CELL_MIN_V = "cell_min_v"
+    CELL_MAX_V = "cell_max_v"
+    CELL_MIN_C = "cell_min_c"
+    CELL_MAX_C = "cell_max_c"
+    PACK_V = "pack_v"
+    PACK_A = "pack_a"
+    BMS_SOC_PCT = "bms_soc_pct"
+    BMS_SOH_PCT = "bms_soh_pct"
+    BMS_FAULT_BITS = "bms_fault_bits"
+    BMS_WARNING_BITS = "bms_warning_bits"
+    BMS_CHARGE_MAX_A = "bms_charge_max_a"
+    BMS_DISCHARGE_MAX_A = "bms_discharge_max_a"
+    # of the site, or of one hardware interlock input (1 healthy, 0 not)
+    LOAD_KW = "load_kw"
+    HEALTHY = "healthy"
+
+
+class Quality(StrEnum):
+    """How far a value may be believed. Only GOOD is a value; the rest are reasons for none."""
+
+    GOOD = "good"
+    MISSING = "missing"  # never seen, or the device says not available
+    STALE = "stale"  # older than the point's own limit
+    FROZEN = "frozen"  # unchanged while related values moved
+    IMPLAUSIBLE = "implausible"  # outside the range the profile declares
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One value of one point, how good it is, and until what age it may be believed."""
+
+    unit: UnitId
+    point: Point
+    value: float
+    at_s: float
+    max_age_s: float
+    quality: Quality = Quality.GOOD
+
+
+@dataclass(frozen=True, slots=True)
+class Phasor:
+    """One synchrophasor: RMS magnitude in `unit` (V or A), angle in degrees."""
+
+    name: str
+    magnitude: float
+    angle_deg: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Synchro:
+    """What one frequency source said last.
+
+    `at_s` is when it arrived, `delay_s` how much later than the fastest frame of late, so that
+    `age = now - at_s + delay_s` needs no common clock. `utc` is the source's own time stamp.
+    """
+
+    source: UnitId
+    frequency_hz: float
+    at_s: float
+    max_age_s: float
+    quality: Quality = Quality.GOOD
+    quality_text: str = ""
+    rocof_hz_per_s: float | None = None
+    delay_s: float = 0.0
+    utc: datetime | None = None
+    time_quality_s: float | None = None  # stated worst time error; None: not stated or no lock
+    stat_bits: int = 0
+    phasors: tuple[Phasor, ...] = ()
+
+    def age_s(self, now_s: float) -> float:
+        """Seconds since the measurement, as far as arrival times can tell."""
+        return now_s - self.at_s + self.delay_s
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that is known at one instant. It does not change while a decision is made on it."""
+
+    now_s: float
+    utc: datetime
+    readings: Mapping[tuple[UnitId, Point], Reading]
+    synchros: Mapping[UnitId, Synchro] = field(default_factory=dict)
+
+    def fresh(self, unit: UnitId, point: Point) -> float | None:
+        """The value if it may be believed now, else None: the caller must say what then."""
+        reading = self.readings.get((unit, point))
+        if (
+            reading is None
+            or reading.quality is not Quality.GOOD
+            or not 0.0 <= self.now_s - reading.at_s <= reading.max_age_s
+        ):
+            return None
+        return reading.value
+
+    def quality(self, unit: UnitId, point: Point) -> Quality:
+        """Why `fresh` gives a value, or why it does not."""
+        reading = self.readings.get((unit, point))
+        if reading is None:
+            return Quality.MISSING
+        if reading.quality is not Quality.GOOD:
+            return reading.quality
+        if not 0.0 <= self.now_s - reading.at_s <= reading.max_age_s:
+            return Quality.STALE
+        return Quality.GOOD
+
+
+class Priority(IntEnum):
+    """Who outranks whom for the base point; at equal priority the newest plan wins."""
+
+    IDLE = 0
+    SCHEDULE = 10
+    ORDER = 20
+    OPERATOR = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a slower party asks for, until it expires. A dead source fades out by itself.
+
+    For `SITE` it is the site's base point; for a unit it pins that unit's share. A pinned unit
+    takes no droop unless `droop` says so. `adds` makes it a delta on top (regulation orders).
+    """
+
+    unit: UnitId
+    power_kw: float
+    valid_until_s: float
+    source: str
+    priority: Priority
+    issued_s: float
+    reactive_kvar: float = 0.0
+    strategy: str | None = None
+    droop: bool = False
+    adds: bool = False
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A range of kW and a circle of kVA that always contain 0, and who says so.
+
+    Raises ValueError when 0 is outside or a bound is not a number.
+    """
+
+    low_kw: float
+    high_kw: float
+    why: Code
+    detail: str = ""
+    apparent_kva: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not (self.low_kw <= 0.0 <= self.high_kw and self.apparent_kva >= 0.0):
+            raise ValueError(f"a limit must contain 0: {self.why} {self.low_kw}..{self.high_kw}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the tick wants of a unit now. The parts are ramped by different rules at the gate."""
+
+    unit: UnitId
+    base_kw: float
+    frequency_kw: float
+    reactive_kvar: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clamp:
+    """One cut: power before and after, who cut, and the words for a person."""
+
+    why: Code
+    before_kw: float
+    after_kw: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """A setpoint that went through the gate; only field/gate.py makes one.
+
+    The device may hold it until `valid_until_s`; the writer sends nothing older than that.
+    """
+
+    unit: UnitId
+    power_kw: float
+    reactive_kvar: float
+    asked_kw: float
+    asked_kvar: float
+    clamps: tuple[Clamp, ...]
+    at_s: float
+    valid_until_s: float
+
+    @property
+    def bound_by(self) -> tuple[Code, ...]:
+        """The codes of all that cut, in order, each once."""
+        return tuple(dict.fromkeys(clamp.why for clamp in self.clamps))
+
+
+class UnitState(StrEnum):
+    """What an operator sees of a unit."""
+
+    STARTING = "starting"  # the points its rules need have not all been read good yet
+    READY = "ready"  # commandable, asked for nothing
+    RUNNING = "running"
+    LIMITED = "limited"  # gives less than asked
+    STOPPED = "stopped"  # a limit leaves nothing in the direction asked, or in either
+    TRIPPED = "tripped"  # latched until an operator resets
+    LOST = "lost"  # no answer
+    DISABLED = "disabled"  # by an operator
+
+
+class Outcome(StrEnum):
+    """What became of a setpoint at the device."""
+
+    WRITTEN = "written"  # the device answered the write
+    HELD = "held"  # unchanged and not due; the last answered write still stands
+    REFUSED = "refused"  # the device answered with an exception, or the profile may not write
+    LOST = "lost"  # no answer: what the device holds is unknown
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What a writer reports to the gate after each attempt, and what the read-backs showed."""
+
+    unit: UnitId
+    outcome: Outcome
+    power_kw: float | None  # as rounded to the device's resolution; None when nothing was sent
+    reactive_kvar: float | None
+    at_s: float
+    text: str = ""
+
+
+class ReadBack(StrEnum):
+    """What a read-back says of the last answered write."""
+
+    SAME = "same"
+    REVERTED = "reverted"  # the device fell back to its own default
+    CHANGED = "changed"  # another controller wrote something else
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBackResult:
+    """What one fast poll showed of the setpoint, after the last answered write."""
+
+    unit: UnitId
+    verdict: ReadBack
+    expected_kw: float
+    seen_kw: float
+    at_s: float
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChange:
+    """A device began or ceased to answer; told once each."""
+
+    unit: UnitId
+    up: bool
+    at_s: float
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceNotice:
+    """Anything else a driver saw that a person should know: revert timer found unset, device
+    restarted, hole learned. `active` False ends the alarm of that code."""
+
+    unit: UnitId
+    code: Code
+    active: bool
+    at_s: float
+    text: str = ""
+
+
+DeviceReport = WriteResult | ReadBackResult | LinkChange | DeviceNotice

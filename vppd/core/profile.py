@@ -1,0 +1,155 @@
+"""What a device model is: its registers, their meaning, and how it behaves when nobody speaks.
+
+One YAML file a model, in `vppd/field/profiles/` or `/etc/vppd/devices/`, loaded by
+`vppd/config.py` into these classes. The profile is the only place where a device's own sign,
+scale and word order are turned into ours.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from vppd.core.model import Point
+
+
+def key(doc: str, default: Any = MISSING, **bounds: Any) -> Any:
+    """A documented setting; bounds are gt, ge, lt, le, min_length, pattern."""
+    metadata = {"doc": doc, **bounds}
+    if default is MISSING:
+        return field(metadata=metadata)
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+class Table(StrEnum):
+    """Which Modbus table, and so which function reads it."""
+
+    COIL = "coil"
+    DISCRETE_INPUT = "discrete_input"
+    INPUT = "input"
+    HOLDING = "holding"
+
+
+class Kind(StrEnum):
+    """How registers make a number."""
+
+    U16 = "u16"
+    I16 = "i16"
+    U32 = "u32"
+    I32 = "i32"
+    F32 = "f32"
+    U64 = "u64"
+    I64 = "i64"
+    STRING = "string"
+    BITS = "bits"
+
+
+class Group(StrEnum):
+    """How often a point is polled."""
+
+    FAST = "fast"  # every poll_s of the unit
+    SLOW = "slow"  # every 10 s
+    ONCE = "once"  # when the link comes up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointSpec:
+    """One readable point. value = sign x (raw x scale + offset), in the unit of the point's name."""
+
+    table: Table = key("input, holding, coil or discrete_input")
+    address: int = key("zero-based register address", ge=0, le=65535)
+    type: Kind = key("u16 i16 u32 i32 f32 u64 i64 string bits")
+    length: int = key("string: registers", 1, ge=1, le=125)
+    word_order: Literal["big", "little"] = key("of the registers of one value", "big")
+    byte_order: Literal["big", "little"] = key("of the bytes of one register", "big")
+    scale: float = key("factor", 1.0)
+    offset: float = key("added after the factor, before the sign", 0.0)
+    sign: Literal[1, -1] = key("-1 where the device counts the other way", 1)
+    not_available: tuple[int, ...] = key("raw values that mean: no value", ())
+    low: float | None = key("below, in our unit: implausible", None)
+    high: float | None = key("above, in our unit: implausible", None)
+    group: Group = key("fast, slow or once", Group.FAST)
+    max_age_s: float = key("older than this is stale", 2.5, gt=0)
+    frozen_s: float | None = key(
+        "unchanged for so long while `moves_with` moved: frozen (null: never judged)", None, gt=0
+    )
+    moves_with: Point | None = key("the point whose movement should move this one", None)
+    moves_by: float | None = key(
+        "so much travel of moves_with (its unit; for soc_pct: percent of energy) must show",
+        None,
+        gt=0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteSpec:
+    """One writable register, in the unit of the point that reads it back."""
+
+    address: int = key("zero-based holding register", ge=0, le=65535)
+    type: Kind = key("u16 i16 u32 i32 f32")
+    word_order: Literal["big", "little"] = key("of the registers of one value", "big")
+    byte_order: Literal["big", "little"] = key("of the bytes of one register", "big")
+    scale: float = key("factor: raw = sign x value / scale", 1.0)
+    sign: Literal[1, -1] = key("-1 where the device counts the other way", 1)
+    low: float = key("lowest value the device takes, in our unit and sign")
+    high: float = key("highest value the device takes, in our unit and sign")
+    function: Literal[6, 16] = key("Modbus function that writes it", 16)
+    period_s: float = key("not written more often than this", 0.0, ge=0)
+    volatile: bool = key("false: non-volatile memory, never written cyclically", True)
+    read_back: Point = key("the readable point that shows what was taken")
+
+
+class Writable(StrEnum):
+    """What a device may offer to be written."""
+
+    POWER_KW = "power_kw"
+    REACTIVE_KVAR = "reactive_kvar"
+    MODE = "mode"
+    ENABLED = "enabled"
+    RESET_ALARMS = "reset_alarms"
+    COMMAND_TIMEOUT_S = "command_timeout_s"
+    HEARTBEAT = "heartbeat"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One write of a sequence."""
+
+    write: Writable = key("which register")
+    value: float = key("what, in our unit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revert:
+    """What the device does by itself when it hears nothing."""
+
+    kind: Literal["none", "timeout"] = key("none: it keeps its last setpoint for ever", "none")
+    timeout_s: float = key("programmed into command_timeout_s", 5.0, gt=0, le=3600)
+    heartbeat_s: float = key("the heartbeat counter is written at least this often", 2.0, gt=0)
+    power_kw: float = key("the setpoint it falls back to", 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceProfile:
+    """One device model."""
+
+    name: str = key("as units name it")
+    maker: str = key("who makes it")
+    model: str = key("models it is for")
+    source: str = key("the document, revision and page it was typed from")
+    firmware: tuple[str, ...] = key("versions it was seen with", ())
+    read_only: bool = key("true: never written, the unit gives nothing", False)
+    one_client: bool = key("the device serves one connection only", False)
+    dc_total: bool = key("current_a is of the whole unit, not of one module", False)
+    max_block: int = key("largest block of registers in one read", 125, ge=1, le=125)
+    max_gap: int = key("read over holes up to this many registers", 16, ge=0, le=124)
+    fault_mask: int = key("bits of fault_bits that trip", 0xFFFF, ge=0)
+    alarm_mask: int = key("bits of alarm_bits that alarm", 0xFFFF, ge=0)
+    points: Mapping[Point, PointSpec] = key("what can be read")
+    writes: Mapping[Writable, WriteSpec] = key("what can be written", dict)
+    enable: tuple[Step, ...] = key("written when the unit is enabled", ())
+    disable: tuple[Step, ...] = key("written when the unit is disabled", ())
+    on_stop: tuple[Step, ...] = key("written after 0 kW when vppd stops", ())
+    revert: Revert = key("what it does by itself", Revert)

@@ -1,0 +1,318 @@
+"""Every setting of the house as frozen dataclasses: one source for the loader, the checker and
+`vppd explain`.
+
+`key()` carries the sentence that documents a key and its bounds; `vppd/config.py` builds the strict
+validation from these fields and gives back these classes. A default of None says what it means.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vppd.core.model import UnitId
+from vppd.core.profile import DeviceProfile, key
+
+ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSettings:
+    """Who this site is."""
+
+    id: str = key("stable id, used in topics, reports and rows", pattern=ID)
+    name: str = key("what people call it", "")
+    timezone: str = key(
+        "IANA zone for times shown to people; blocks are IST anyway", "Asia/Kolkata"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalSettings:
+    """How much is remembered, in the state directory."""
+
+    retain_days: int = key("rows older than this are deleted", 365, ge=1, le=3660)
+    max_mb: int = key("the file never grows beyond this; the oldest readings go first", 2048, ge=16)
+    reading_row_s: float = key("one row a point at most this often", 1.0, ge=0.1, le=3600)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    """Who may ask and who may command, by Unix group on the socket."""
+
+    viewers: str | None = key("group that may look; null: only root and vppd itself", None)
+    operators: str | None = key("group that may command; null: only root and vppd itself", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockSettings:
+    """Whether wall time may be trusted for schedules; ages and leases never depend on it."""
+
+    sync: Literal["auto", "assume"] | None = key(
+        "auto: look for a synchronised clock; assume: trust it (null: auto, in simulation assume)",
+        None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModbusSettings:
+    """How to reach one device: TCP by host, RTU by serial port."""
+
+    profile: str = key("name of a file in the shipped profiles or in devices/")
+    host: str | None = key("TCP: address or name", None)
+    port: int = key("TCP port", 502, ge=1, le=65535)
+    serial: str | None = key("RTU: device path", None)
+    baudrate: int = key("RTU", 9600, ge=300, le=1_000_000)
+    parity: Literal["N", "E", "O"] = key("RTU", "N")
+    stopbits: int = key("RTU", 1, ge=1, le=2)
+    unit_id: int = key("Modbus unit id", 1, ge=0, le=255)
+    poll_s: float = key("period of the fast poll group", 0.5, ge=0.05, le=60)
+    timeout_s: float = key("wait this long for a reply", 1.0, gt=0, le=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SafetySettings:
+    """Limits of a unit. Volts and amperes are of one 16-cell module."""
+
+    soc_min_pct: float = key("no discharge at or below", 10.0, ge=0, le=100)
+    soc_max_pct: float = key("no charge at or above", 95.0, ge=0, le=100)
+    soc_fade_pct: float = key("power fades to 0 over the last so many percent", 3.0, ge=0, le=50)
+    soc_hysteresis_pct: float = key("a stopped direction opens again after", 0.5, ge=0, le=20)
+    soc_rate_max_pct_per_min: float = key("faster: half power", 1.0, gt=0, le=100)
+    soh_min_pct: float = key("below: alarm only", 70.0, ge=0, le=100)
+    cell_min_v: float = key("no discharge at or below", 2.8, gt=0, le=10)
+    cell_max_v: float = key("no charge at or above", 4.2, gt=0, le=10)
+    cell_hysteresis_v: float = key("a stopped direction opens again after", 0.05, ge=0, le=1)
+    cell_delta_max_v: float = key("wider spread: half power", 0.1, gt=0, le=2)
+    pack_min_v: float = key("no discharge at or below", 44.8, gt=0, le=2000)
+    pack_max_v: float = key("no charge at or above", 67.2, gt=0, le=2000)
+    pack_hysteresis_v: float = key("a stopped direction opens again after", 0.8, ge=0, le=50)
+    charge_max_a: float = key("of one module", 100.0, gt=0, le=10_000)
+    discharge_max_a: float = key("of one module", 100.0, gt=0, le=10_000)
+    over_current_stop_s: float = key("over the limit for so long: stop", 2.0, gt=0, le=60)
+    temperature_min_c: float = key("nothing below", -10.0, ge=-60, le=60)
+    charge_temperature_min_c: float = key("no charge at or below", 0.0, ge=-60, le=60)
+    charge_temperature_fade_c: float = key("charge fades over so many degrees above", 5.0, ge=0)
+    temperature_max_c: float = key("nothing at or above", 55.0, ge=0, le=120)
+    temperature_fade_c: float = key("power fades over so many degrees below it", 10.0, ge=0)
+    temperature_hysteresis_c: float = key("a stopped direction opens again after", 1.0, ge=0, le=20)
+    temperature_critical_c: float = key("at or above: shutdown, latched", 60.0, ge=0, le=150)
+    runaway_temperature_c: float = key("above it the rate of rise is watched", 50.0, ge=0, le=150)
+    runaway_rate_max_c_per_min: float = key("faster while hot: shutdown, latched", 5.0, gt=0)
+    ramp_max_kw_per_s: float = key("base power moves no faster", 10.0, gt=0, le=1e6)
+    device_ramp_kw_per_s: float | None = key(
+        "the device itself moves no faster away from 0 (null: no such limit)", None, gt=0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitSettings:
+    """One battery with its inverter."""
+
+    id: str = key("stable id of the unit", pattern=ID)
+    building: str = key("id of the building it stands in", pattern=ID)
+    rated_power_kw: float = key("never more than this, either way", gt=0, le=100_000)
+    rated_apparent_kva: float | None = key("null: the rated power", None, gt=0, le=100_000)
+    energy_kwh: float = key("usable energy from 0 to 100 % SoC", gt=0, le=1_000_000)
+    modules_parallel: int = key("16-cell modules sharing the current", 1, ge=1, le=100_000)
+    priority: int = key("strategy `priority`: lower goes first", 100, ge=0, le=10_000)
+    accept_no_revert: bool = key(
+        "true accepts a device that keeps its last setpoint when vppd dies (profile: revert none)",
+        False,
+    )
+    simulate: bool = key("in mode hil: this unit is simulated", False)
+    modbus: ModbusSettings = key("how to reach it")
+    safety: SafetySettings = key("its limits", SafetySettings)
+
+    @property
+    def unit(self) -> UnitId:
+        return UnitId(self.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputModbusSettings:
+    """Where one hardware interlock input is read."""
+
+    host: str | None = key("TCP: address or name", None)
+    port: int = key("TCP port", 502, ge=1, le=65535)
+    serial: str | None = key("RTU: device path", None)
+    baudrate: int = key("RTU", 9600, ge=300, le=1_000_000)
+    parity: Literal["N", "E", "O"] = key("RTU", "N")
+    stopbits: int = key("RTU", 1, ge=1, le=2)
+    unit_id: int = key("Modbus unit id", 1, ge=0, le=255)
+    discrete_input: int | None = key("address, function 2", None, ge=0, le=65535)
+    coil: int | None = key("address, function 1", None, ge=0, le=65535)
+    poll_s: float = key("period", 0.5, ge=0.05, le=10)
+    timeout_s: float = key("wait this long for a reply", 1.0, gt=0, le=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterlockInputSettings:
+    """A hardware interlock: fire, e-stop, door, breaker. Not healthy: latched shutdown."""
+
+    id: str = key("its name in alarms", pattern=ID)
+    scope: str = key("site, a building id or a unit id")
+    modbus: InputModbusSettings = key("where it is read")
+    healthy: Literal[0, 1] = key("the state that lets power flow", 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocationSettings:
+    """Where it is, WGS 84."""
+
+    latitude: float = key("degrees", ge=-90, le=90)
+    longitude: float = key("degrees", ge=-180, le=180)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildingSettings:
+    """A building; units name it in field.yaml."""
+
+    id: str = key("id", pattern=ID)
+    name: str = key("name", "")
+    location: LocationSettings | None = key("null: the campus's", None)
+    export_max_kw: float | None = key("feeder limit of its units, out (null: none)", None, ge=0)
+    import_max_kw: float | None = key("feeder limit of its units, in (null: none)", None, ge=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CampusSettings:
+    """A campus of buildings."""
+
+    id: str = key("id", pattern=ID)
+    name: str = key("name", "")
+    location: LocationSettings | None = key("null: unknown", None)
+    buildings: tuple[BuildingSettings, ...] = key("its buildings", ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CitySettings:
+    """A city of campuses."""
+
+    id: str = key("id", pattern=ID)
+    name: str = key("name", "")
+    campuses: tuple[CampusSettings, ...] = key("its campuses", ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSettings:
+    """A state of cities."""
+
+    id: str = key("id", pattern=ID)
+    name: str = key("name", "")
+    cities: tuple[CitySettings, ...] = key("its cities", ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountrySettings:
+    """The top of the hierarchy."""
+
+    id: str = key("id", "IN", pattern=ID)
+    name: str = key("name", "India")
+    states: tuple[StateSettings, ...] = key("its states", ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchSettings:
+    """How the site's base is shared."""
+
+    strategy: Literal["proportional", "balanced", "priority"] = key(
+        "proportional to room; balanced: SoC converges; priority: first unit first", "proportional"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionSettings:
+    """What the site may exchange with the grid; null: the sum of the units' ratings."""
+
+    export_max_kw: float | None = key("out, at the point of connection", None, ge=0)
+    import_max_kw: float | None = key("in, at the point of connection", None, ge=0)
+    apparent_max_kva: float | None = key("the circle of both", None, gt=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PmuSettings:
+    """One C37.118.2 source. Several are tried in the order given."""
+
+    id: str = key("its name as a frequency source", "pmu", pattern=ID)
+    host: str = key("address or name of the PMU")
+    port: int = key("TCP port, or UDP command port", 4712, ge=1, le=65535)
+    idcode: int = key("id code of the stream", 1, ge=1, le=65534)
+    pmu_idcode: int | None = key("which PMU of the stream gives the frequency (null: first)", None)
+    transport: Literal["tcp", "udp"] = key("tcp, or udp with commands to port", "tcp")
+    udp_port: int | None = key("udp: local port for data (null: same socket)", None, ge=1, le=65535)
+    max_age_s: float = key("a frame older than this is not a reading", 0.5, ge=0.05, le=5)
+    clock_error_max_s: float = key("stated time error above it: quality bad", 0.01, gt=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandSettings:
+    """Edges of the frequency bands, Hz, and what clears an alarm."""
+
+    critical_low_hz: float = key("below: critical low", 49.50, gt=0)
+    low_hz: float = key("below: low", 49.90, gt=0)
+    high_hz: float = key("above: high", 50.05, gt=0)
+    critical_high_hz: float = key("above: critical high", 50.50, gt=0)
+    hysteresis_hz: float = key("an alarm clears this far inside", 0.02, ge=0, le=0.5)
+    plausible_low_hz: float = key("below: not a frequency of this grid", 45.0, gt=0)
+    plausible_high_hz: float = key("above: not a frequency of this grid", 55.0, gt=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DroopSettings:
+    """Answer to frequency: dP = -(P_max / droop) x (df / f_nominal)."""
+
+    enabled: bool = key("false: no answer", True)
+    droop_pct: float = key("full power at this deviation of nominal", 5.0, ge=0.5, le=20)
+    nominal_hz: float = key("nominal frequency", 50.0, gt=0)
+    deadband_low_hz: float = key("no answer above it", 49.90, gt=0)
+    deadband_high_hz: float = key("no answer below it", 50.05, gt=0)
+    reference: Literal["nominal", "deadband_edge"] = key(
+        "deviation counts from nominal (steps at the edge) or from the edge", "nominal"
+    )
+    reentry_hysteresis_hz: float = key("nominal: ends this far inside the deadband", 0.01, ge=0)
+    reversal_hold_s: float = key("no answer the other way sooner than this", 1.0, ge=0, le=60)
+    max_power_kw: float | None = key("P_max (null: the sum of rated power)", None, gt=0)
+    ramp_kw_per_s: float | None = key("null: full power in one second", None, gt=0)
+    rocof_gain_pu_per_hz_per_s: float = key("damping, of P_max per Hz/s; 0: none", 0.1, ge=0, le=10)
+    rocof_filter_s: float = key("time constant of the ROCOF filter", 0.3, gt=0, le=5)
+    soc_adaptive: bool = key("fade with SoC near its limits", True)
+    soc_adaptive_span_pct: float = key("over so many percent from the limit", 10.0, gt=0, le=50)
+    temperature_adaptive: bool = key("fade with temperature near its limit", True)
+    temperature_adaptive_span_c: float = key("over so many degrees", 10.0, gt=0, le=50)
+    load_adaptive: bool = key("the measured site load narrows what may be exported", True)
+    hold_s: float = key("frequency lost: hold the droop power so long", 0.5, ge=0, le=60)
+    fade_s: float = key("then fade it to 0 over", 5.0, gt=0, le=600)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketSettings:
+    """Layer 4: until it bids by itself, a schedule file."""
+
+    enabled: bool = key("false: the schedule file is the plan, when there is one", False)
+    schedule: str | None = key(
+        "CSV date,block,power_kw in IST, relative to the configuration (null: none)", None
+    )
+    horizon_s: float = key(
+        "a block's plan expires when not renewed for so long", 60.0, ge=5, le=900
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole site, checked. `profiles` holds every profile the units name."""
+
+    site: SiteSettings
+    mode: Literal["simulation", "hil", "hardware"]
+    journal: JournalSettings = JournalSettings()
+    api: ApiSettings = ApiSettings()
+    clock: ClockSettings = ClockSettings()
+    units: tuple[UnitSettings, ...]
+    interlock_inputs: tuple[InterlockInputSettings, ...] = ()
+    country: CountrySettings = CountrySettings()
+    dispatch: DispatchSettings = DispatchSettings()
+    connection: ConnectionSettings = ConnectionSettings()
+    pmu: tuple[PmuSettings, ...] = ()
+    bands: BandSettings = BandSettings()
+    droop: DroopSettings = DroopSettings()
+    market: MarketSettings = MarketSettings()
+    profiles: dict[str, DeviceProfile]
+    config_dir: str = ""

@@ -1,0 +1,1 @@
+"""What the world sees and may ask: HTTP on the Unix socket."""

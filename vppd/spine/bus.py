@@ -1,0 +1,65 @@
+"""The in-process bus: a board with the last value of everything, not a mailbox.
+
+Every layer samples it on its own tick, so there is no queue to fill and nothing to drop. Publish is
+a plain call: no await, so no other task runs between a read and its publish.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from vppd.core.model import Plan, Point, Reading, Snapshot, Synchro, UnitId
+from vppd.core.ports import Clock
+
+Message = Reading | Synchro | Plan
+Tap = Callable[[Message], None]
+
+
+class Bus:
+    """One board for the whole process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._taps: list[Tap] = []
+        self._readings: dict[tuple[UnitId, Point], Reading] = {}
+        self._synchros: dict[UnitId, Synchro] = {}
+        self._plans: dict[tuple[UnitId, str], Plan] = {}
+        self._frequency = asyncio.Event()
+
+    def tap(self, tap: Tap) -> None:
+        """Show every later message to `tap` too: the journal, a stream, a test."""
+        self._taps.append(tap)
+
+    def publish(self, message: Message) -> None:
+        """Put a value on the board. A new frequency wakes whoever awaits one."""
+        if isinstance(message, Reading):
+            self._readings[message.unit, message.point] = message
+        elif isinstance(message, Synchro):
+            self._synchros[message.source] = message
+            self._frequency.set()
+        else:
+            self._plans[message.unit, message.source] = message
+        for tap in self._taps:
+            tap(message)
+
+    def withdraw(self, unit: UnitId, source: str) -> None:
+        """Take a plan back entirely."""
+        self._plans.pop((unit, source), None)
+
+    def snapshot(self) -> Snapshot:
+        """All that is known now, frozen."""
+        return Snapshot(
+            self._clock.now_s(), self._clock.utc(), dict(self._readings), dict(self._synchros)
+        )
+
+    def plans(self) -> tuple[Plan, ...]:
+        """The plans alive now; the expired are forgotten."""
+        now_s = self._clock.now_s()
+        dead = [key for key, plan in self._plans.items() if now_s >= plan.valid_until_s]
+        for key in dead:
+            del self._plans[key]
+        return tuple(self._plans.values())
+
+    async def frequency(self) -> None:
+        """Return when a frequency was published since the last call returned."""
+        await self._frequency.wait()
+        self._frequency.clear()
