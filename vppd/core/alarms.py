@@ -92,6 +92,7 @@ class Code(StrEnum):
     DROOP_RAMP = "droop_ramp"
     DROOP_DEADBAND_HOLD = "droop_deadband_hold"
     DROOP_SATURATED = "droop_saturated"
+    DROOP_DAMPING = "droop_damping"
     DROOP_SOC = "droop_soc"
     DROOP_TEMPERATURE = "droop_temperature"
     DROOP_LOAD = "droop_load"
@@ -104,6 +105,10 @@ class Code(StrEnum):
     FREQUENCY_IMPLAUSIBLE = "frequency_implausible"
     PMU_LOST = "pmu_lost"
     PMU_TIME = "pmu_time"
+    NODE_REGISTERED = "node_registered"
+    NODE_MISMATCH = "node_mismatch"
+    NODE_ANNOUNCED = "node_announced"
+    NODE_FORGOTTEN = "node_forgotten"
     # the daemon itself
     JOURNAL_FAILED = "journal_failed"
     JOURNAL_DROPPED = "journal_dropped"
@@ -124,3 +129,95 @@ class Meaning:
     level: Level
     text: str
     remedy: str = ""
+
+
+_W, _C, _E, _I = Level.WARNING, Level.CRITICAL, Level.EMERGENCY, Level.INFO
+
+MEANINGS: dict[Code, Meaning] = {
+    Code.RATING: Meaning(_I, "the unit's rated power"),
+    Code.APPARENT_POWER: Meaning(_I, "the unit's apparent-power circle"),
+    Code.STARTING: Meaning(_I, "not every point its rules need has been read good yet"),
+    Code.DISABLED: Meaning(_I, "disabled by an operator", "vppctl enable UNIT"),
+    Code.SHUT: Meaning(_W, "the gate is shut"),
+    Code.TRIPPED: Meaning(_E, "tripped and latched", "mend the cause, then vppctl reset UNIT"),
+    Code.EMERGENCY_STOP: Meaning(_E, "emergency stop pressed", "vppctl reset"),
+    Code.DEAD_MAN: Meaning(_C, "the tick stopped asking"),
+    Code.RAMP: Meaning(_I, "base power moves no faster than safety.ramp_max_kw_per_s"),
+    Code.DEVICE_RAMP: Meaning(_I, "the device moves no faster than safety.device_ramp_kw_per_s"),
+    Code.CONNECTION: Meaning(_I, "the connection limit of the site or a feeder"),
+    Code.NOT_FINITE: Meaning(_C, "what was asked is not a number"),
+    Code.READ_ONLY: Meaning(_I, "the device's profile is read_only"),
+    Code.SOC_LOW: Meaning(_W, "state of charge at its lower limit: discharge fades or stops"),
+    Code.SOC_HIGH: Meaning(_W, "state of charge at its upper limit: charge fades or stops"),
+    Code.SOC_RATE: Meaning(_W, "state of charge moves too fast: half power"),
+    Code.CELL_UNDER_VOLTAGE: Meaning(_C, "a cell is too low: no discharge"),
+    Code.CELL_OVER_VOLTAGE: Meaning(_C, "a cell is too high: no charge"),
+    Code.PACK_UNDER_VOLTAGE: Meaning(_C, "pack voltage too low: no discharge"),
+    Code.PACK_OVER_VOLTAGE: Meaning(_C, "pack voltage too high: no charge"),
+    Code.OVER_CURRENT: Meaning(_C, "module current over its limit: power scaled down"),
+    Code.TEMPERATURE_HIGH: Meaning(_W, "hot: power fades"),
+    Code.TEMPERATURE_LOW: Meaning(_W, "too cold to work"),
+    Code.CHARGE_COLD: Meaning(_W, "too cold to charge: charge fades"),
+    Code.OVER_TEMPERATURE: Meaning(_E, "critical temperature: shut down", "inspect, then reset"),
+    Code.THERMAL_RUNAWAY: Meaning(_E, "temperature runs away: shut down", "inspect, then reset"),
+    Code.CELL_SPREAD: Meaning(_W, "cells too far apart: half power", "let the BMS balance"),
+    Code.POWER_RAMP: Meaning(_W, "measured power moves faster than the ramp limit"),
+    Code.SOH_LOW: Meaning(_W, "state of health below its limit"),
+    Code.DEVICE_FAULT: Meaning(_E, "the device reports a fault", "mend it, then reset"),
+    Code.DEVICE_ALARM: Meaning(_W, "the device reports an alarm"),
+    Code.BMS_FAULT: Meaning(_E, "the BMS reports a fault", "mend it, then reset"),
+    Code.BMS_LIMIT: Meaning(_I, "the BMS's own current limit"),
+    Code.BMS_DISAGREES: Meaning(_W, "BMS and Modbus disagree; the worse value rules"),
+    Code.INTERLOCK_INPUT: Meaning(_E, "a hardware interlock is not healthy", "mend it, then reset"),
+    Code.INTERLOCK_SILENT: Meaning(_C, "a hardware interlock is not answering"),
+    Code.READING_MISSING: Meaning(_W, "a value the rules need is missing"),
+    Code.READING_STALE: Meaning(_W, "a value the rules need is too old"),
+    Code.READING_FROZEN: Meaning(_W, "a value the rules need does not move"),
+    Code.READING_IMPLAUSIBLE: Meaning(_W, "a value the rules need is outside its range"),
+    Code.RULE_ERROR: Meaning(_E, "a safety rule failed: the unit is tripped", "report a bug"),
+    Code.LINK_LOST: Meaning(_C, "the device does not answer", "look at power, cable, unit id"),
+    Code.RETURNING: Meaning(_I, "answers again; waiting for good read-backs"),
+    Code.WRITE_FAILED: Meaning(_C, "a setpoint was not answered"),
+    Code.WRITE_REFUSED: Meaning(_C, "the device refuses setpoints", "local mode? then reset"),
+    Code.READ_BACK_REVERTED: Meaning(_W, "the device fell back to its own setpoint"),
+    Code.READ_BACK_CHANGED: Meaning(_W, "someone else changed the setpoint"),
+    Code.RIVAL: Meaning(_E, "another controller commands this device", "remove it, then reset"),
+    Code.NO_REVERT: Meaning(_W, "the device keeps its last setpoint if vppd dies (accepted)"),
+    Code.REVERT_NOT_SET: Meaning(_C, "the device's command timeout is not what was programmed"),
+    Code.DEVICE_RESET: Meaning(_W, "the device restarted"),
+    Code.DEVICE_DISABLED: Meaning(_W, "the device itself says it is disabled or off"),
+    Code.SHARE: Meaning(_I, "the unit's share of the site"),
+    Code.ROOM: Meaning(_W, "the units together cannot give what is owed"),
+    Code.DROOP_RAMP: Meaning(_I, "droop moves no faster than droop.ramp_kw_per_s"),
+    Code.DROOP_DEADBAND_HOLD: Meaning(_I, "no droop the other way so soon"),
+    Code.DROOP_SATURATED: Meaning(_I, "droop is at its full power"),
+    Code.DROOP_DAMPING: Meaning(_I, "damped by how fast the frequency moves"),
+    Code.DROOP_SOC: Meaning(_I, "droop fades with state of charge"),
+    Code.DROOP_TEMPERATURE: Meaning(_I, "droop fades with temperature"),
+    Code.DROOP_LOAD: Meaning(_I, "the connection leaves less room for droop"),
+    Code.DROOP_OFF: Meaning(_I, "droop is switched off", "vppctl droop on"),
+    Code.FREQUENCY_LOST: Meaning(_C, "no believable frequency: droop holds, then fades"),
+    Code.FREQUENCY_CRITICAL_LOW: Meaning(_C, "frequency critically low"),
+    Code.FREQUENCY_LOW: Meaning(_W, "frequency low"),
+    Code.FREQUENCY_HIGH: Meaning(_W, "frequency high"),
+    Code.FREQUENCY_CRITICAL_HIGH: Meaning(_C, "frequency critically high"),
+    Code.FREQUENCY_IMPLAUSIBLE: Meaning(_W, "a source's frequency is not of this grid"),
+    Code.PMU_LOST: Meaning(_C, "a frequency source does not answer"),
+    Code.PMU_TIME: Meaning(_W, "a frequency source's time is off"),
+    Code.NODE_REGISTERED: Meaning(_I, "a configured node's device answered for the first time"),
+    Code.NODE_MISMATCH: Meaning(_I, "the device's nameplate is not what field.yaml says"),
+    Code.NODE_ANNOUNCED: Meaning(_I, "a node was announced; it is not commanded"),
+    Code.NODE_FORGOTTEN: Meaning(_I, "an announced node was taken off the list"),
+    Code.JOURNAL_FAILED: Meaning(_C, "the journal cannot be written", "look at disk and space"),
+    Code.JOURNAL_DROPPED: Meaning(_W, "journal rows were dropped"),
+    Code.TRIP_STATE_UNREADABLE: Meaning(
+        _E, "the trips of the last run cannot be read", "inspect the site, then vppctl reset"
+    ),
+    Code.CLOCK_NOT_SYNCHRONISED: Meaning(_W, "wall time is not synchronised: schedules wait"),
+    Code.CLOCK_JUMPED: Meaning(_W, "wall time jumped"),
+    Code.SCHEDULE_FAILED: Meaning(_C, "the schedule cannot be used"),
+    Code.TASK_RESTARTED: Meaning(_W, "a task failed and was restarted"),
+    Code.TICK_LATE: Meaning(_W, "the tick was late"),
+    Code.CONNECTION_CLIPPED: Meaning(_W, "measured load exceeds the connection limit"),
+    Code.STOPPING: Meaning(_I, "vppd is stopping"),
+}

@@ -23,33 +23,29 @@ def intersect(limits: Iterable[Limit], why: Code = Code.ROOM) -> Limit:
 
 
 def clamp(power_kw: float, limits: Iterable[Limit]) -> tuple[float, tuple[Clamp, ...]]:
-    """Bring power into every limit, tightest last; name each limit that cut what was asked.
+    """Bring power into every limit; name each limit that cut what was asked, the tightest last.
 
-    Not a number counts as 0 kW, and says so.
+    The clamps are a chain: the first starts at what was asked, the last ends at what is left.
+    Not a number counts as 0 kW and says so; no limit at all leaves nothing.
     """
-    clamps: list[Clamp] = []
     if not math.isfinite(power_kw):
-        clamps.append(Clamp(Code.NOT_FINITE, 0.0, 0.0, f"asked {power_kw}"))
-        power_kw = 0.0
-    low_kw = high_kw = 0.0
-    cutting: list[tuple[float, Limit]] = []
-    given = False
+        return 0.0, (Clamp(Code.NOT_FINITE, 0.0, 0.0, f"asked {power_kw}"),)
+    cuts: list[tuple[float, Limit]] = []
+    limit = None
     for limit in limits:
-        if not given:
-            low_kw, high_kw, given = limit.low_kw, limit.high_kw, True
-        low_kw, high_kw = max(low_kw, limit.low_kw), min(high_kw, limit.high_kw)
         if power_kw > limit.high_kw:
-            cutting.append((limit.high_kw, limit))
+            cuts.append((limit.high_kw, limit))
         elif power_kw < limit.low_kw:
-            cutting.append((limit.low_kw, limit))
+            cuts.append((limit.low_kw, limit))
+    if limit is None:
+        return 0.0, (Clamp(Code.ROOM, power_kw, 0.0, "no limit given"),)
+    cuts.sort(key=lambda cut: -abs(cut[0]))
+    clamps: list[Clamp] = []
     at_kw = power_kw
-    for bound_kw, limit in sorted(cutting, key=lambda cut: -abs(cut[0])):
+    for bound_kw, limit in cuts:
         clamps.append(Clamp(limit.why, at_kw, bound_kw, limit.detail))
         at_kw = bound_kw
-    cleared_kw = min(max(power_kw, low_kw), high_kw)
-    if not given and power_kw != 0.0:
-        clamps.append(Clamp(Code.ROOM, power_kw, 0.0, "no limit given"))
-    return cleared_kw, tuple(clamps)
+    return at_kw, tuple(clamps)
 
 
 def ramp(previous_kw: float, target_kw: float, step_kw: float) -> float:
@@ -73,6 +69,13 @@ def fit(powers_kw: Sequence[float], site: Limit) -> list[float]:
     out_share = (site.high_kw + in_kw) / out_kw if out_kw - in_kw > site.high_kw else 1.0
     in_share = (out_kw - site.low_kw) / in_kw if out_kw - in_kw < site.low_kw else 1.0
     return [power_kw * (out_share if power_kw > 0.0 else in_share) for power_kw in powers_kw]
+
+
+def fit_each_way(powers_kw: Sequence[float], site: Limit) -> list[float]:
+    """Shrink so far that neither way needs the other to stay in the range."""
+    out_kw = fit([max(power_kw, 0.0) for power_kw in powers_kw], site)
+    in_kw = fit([min(power_kw, 0.0) for power_kw in powers_kw], site)
+    return [one + other for one, other in zip(out_kw, in_kw, strict=True)]
 
 
 def within_circle(power_kw: float, reactive_kvar: float, apparent_kva: float) -> float:

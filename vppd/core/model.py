@@ -134,6 +134,7 @@ class Snapshot:
             reading is None
             or reading.quality is not Quality.GOOD
             or not 0.0 <= self.now_s - reading.at_s <= reading.max_age_s
+            or not math.isfinite(reading.value)
         ):
             return None
         return reading.value
@@ -147,7 +148,7 @@ class Snapshot:
             return reading.quality
         if not 0.0 <= self.now_s - reading.at_s <= reading.max_age_s:
             return Quality.STALE
-        return Quality.GOOD
+        return Quality.GOOD if math.isfinite(reading.value) else Quality.IMPLAUSIBLE
 
 
 class Priority(IntEnum):
@@ -165,6 +166,7 @@ class Plan:
 
     For `SITE` it is the site's base point; for a unit it pins that unit's share. A pinned unit
     takes no droop unless `droop` says so. `adds` makes it a delta on top (regulation orders).
+    Raises ValueError when its power or its times are not numbers.
     """
 
     unit: UnitId
@@ -178,6 +180,11 @@ class Plan:
     droop: bool = False
     adds: bool = False
     id: str = ""
+
+    def __post_init__(self) -> None:
+        times_known = self.valid_until_s == self.valid_until_s and self.issued_s == self.issued_s
+        if not (math.isfinite(self.power_kw) and math.isfinite(self.reactive_kvar) and times_known):
+            raise ValueError(f"not a plan: {self.power_kw} kW until {self.valid_until_s}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +271,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What a writer reports to the gate after each attempt, and what the read-backs showed."""
+    """What a writer reports to the gate after each attempt."""
 
     unit: UnitId
     outcome: Outcome
@@ -272,6 +279,7 @@ class WriteResult:
     reactive_kvar: float | None
     at_s: float
     text: str = ""
+    cleared_at_s: float = 0.0  # `at_s` of the Cleared it is about
 
 
 class ReadBack(StrEnum):

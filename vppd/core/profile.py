@@ -1,7 +1,7 @@
 """What a device model is: its registers, their meaning, and how it behaves when nobody speaks.
 
 One YAML file a model, in `vppd/field/profiles/` or `/etc/vppd/devices/`, loaded by
-`vppd/config.py` into these classes. The profile is the only place where a device's own sign,
+`vppd/config` into these classes. The profile is the only place where a device's own sign,
 scale and word order are turned into ours.
 """
 
@@ -56,7 +56,7 @@ class Group(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointSpec:
-    """One readable point. value = sign x (raw x scale + offset), in the unit of the point's name."""
+    """One readable point: value = sign x (raw x scale + offset), in the unit of its name."""
 
     table: Table = key("input, holding, coil or discrete_input")
     address: int = key("zero-based register address", ge=0, le=65535)
@@ -73,11 +73,13 @@ class PointSpec:
     group: Group = key("fast, slow or once", Group.FAST)
     max_age_s: float = key("older than this is stale", 2.5, gt=0)
     frozen_s: float | None = key(
-        "unchanged for so long while `moves_with` moved: frozen (null: never judged)", None, gt=0
+        "unchanged through so long while `moves_with` moved: frozen (null: never judged)",
+        None,
+        gt=0,
     )
     moves_with: Point | None = key("the point whose movement should move this one", None)
     moves_by: float | None = key(
-        "so much travel of moves_with (its unit; for soc_pct: percent of energy) must show",
+        "the band moves_with went through in that time (for soc_pct: percent of energy passed)",
         None,
         gt=0,
     )

@@ -1,7 +1,7 @@
 """Every setting of the house as frozen dataclasses: one source for the loader, the checker and
 `vppd explain`.
 
-`key()` carries the sentence that documents a key and its bounds; `vppd/config.py` builds the strict
+`key()` carries the sentence that documents a key and its bounds; `vppd/config` builds the strict
 validation from these fields and gives back these classes. A default of None says what it means.
 """
 
@@ -50,6 +50,16 @@ class ClockSettings:
         "auto: look for a synchronised clock; assume: trust it (null: auto, in simulation assume)",
         None,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationSettings:
+    """What the simulated plant plays, in the modes simulation and hil."""
+
+    trace: str | None = key(
+        "frequency to play: CSV t_s,freq_hz, relative to the configuration (null: random)", None
+    )
+    seed: int = key("of everything random", 1, ge=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,19 +310,26 @@ class MarketSettings:
 class Settings:
     """The whole site, checked. `profiles` holds every profile the units name."""
 
-    site: SiteSettings
-    mode: Literal["simulation", "hil", "hardware"]
-    journal: JournalSettings = JournalSettings()
-    api: ApiSettings = ApiSettings()
-    clock: ClockSettings = ClockSettings()
-    units: tuple[UnitSettings, ...]
-    interlock_inputs: tuple[InterlockInputSettings, ...] = ()
-    country: CountrySettings = CountrySettings()
-    dispatch: DispatchSettings = DispatchSettings()
-    connection: ConnectionSettings = ConnectionSettings()
-    pmu: tuple[PmuSettings, ...] = ()
-    bands: BandSettings = BandSettings()
-    droop: DroopSettings = DroopSettings()
-    market: MarketSettings = MarketSettings()
+    site: SiteSettings = key("who this site is")
+    mode: Literal["simulation", "hil", "hardware"] = key(
+        "simulation: vppd starts its own plant; hil: only the units marked simulate; hardware: none"
+    )
+    journal: JournalSettings = key("what is remembered", JournalSettings)
+    api: ApiSettings = key("who may ask on the socket", ApiSettings)
+    clock: ClockSettings = key("whether wall time is trusted", ClockSettings)
+    simulation: SimulationSettings = key("what the simulated plant plays", SimulationSettings)
+    units: tuple[UnitSettings, ...] = key("the batteries with their inverters", min_length=1)
+    interlock_inputs: tuple[InterlockInputSettings, ...] = key("hardware interlocks", ())
+    country: CountrySettings = key(
+        "where everything stands; no buildings listed: those that units name", CountrySettings
+    )
+    dispatch: DispatchSettings = key("how power is shared over the units", DispatchSettings)
+    connection: ConnectionSettings = key("the point of connection", ConnectionSettings)
+    pmu: tuple[PmuSettings, ...] = key(
+        "frequency sources: one mapping, or a list in order of trust; a device's own comes last", ()
+    )
+    bands: BandSettings = key("frequency bands and their alarms", BandSettings)
+    droop: DroopSettings = key("the answer to frequency", DroopSettings)
+    market: MarketSettings = key("what is sold", MarketSettings)
     profiles: dict[str, DeviceProfile]
     config_dir: str = ""

@@ -1,0 +1,204 @@
+"""The rules between keys: each broken alone, each kept at its edge, and what only warns."""
+
+import pytest
+
+from tests.config_site import FIELD, FINE, GRID, TOY, VPPD, loaded, settings_of
+
+
+def safety(**values: object) -> dict[str, str]:
+    lines = "".join(f"      {name}: {value}\n" for name, value in values.items())
+    return {"field.yaml": FIELD + lines}
+
+
+def second(text: str) -> dict[str, str]:
+    """A second unit, as YAML in braces after what every unit has."""
+    rest = "building: B1, rated_power_kw: 5, energy_kwh: 20, "
+    unit = f"  - {{{rest}safety: {{soc_rate_max_pct_per_min: 1}}, {text}}}\n"
+    return {"field.yaml": FIELD + unit}
+
+
+def fire(text: str) -> dict[str, str]:
+    return {"field.yaml": FIELD + f"interlock_inputs:\n  - {{{text}}}\n"}
+
+
+def campus(text: str) -> dict[str, str]:
+    states = f"[{{id: S, cities: [{{id: C, campuses: [{{id: K, buildings: [{text}]}}]}}]}}]"
+    return {"campus.yaml": f"country:\n  states: {states}\n"}
+
+
+def toy(old: str, new: str) -> dict[str, str]:
+    assert TOY.count(old) == 1
+    return {"devices/toy.yaml": TOY.replace(old, new)}
+
+
+def grid(text: str) -> dict[str, str]:
+    return {"grid.yaml": GRID + text}
+
+
+def field(old: str, new: str) -> dict[str, str]:
+    assert FIELD.count(old) == 1
+    return {"field.yaml": FIELD.replace(old, new)}
+
+
+HIL = {"vppd.yaml": VPPD.replace("simulation", "hil")}
+HARDWARE = {"vppd.yaml": VPPD.replace("simulation", "hardware")}
+LINK = "modbus: {profile: toy, host: 127.0.0.3}"
+
+ERRORS: list[tuple[dict[str, str], str]] = [
+    (safety(soc_min_pct=50, soc_max_pct=50), "units[0].safety.soc_min_pct"),
+    (safety(soc_max_pct=9), "units[0].safety.soc_max_pct"),
+    (safety(cell_min_v=4.2), "units[0].safety.cell_min_v"),
+    (safety(pack_max_v=44.8), "units[0].safety.pack_max_v"),
+    (safety(temperature_max_c=60), "units[0].safety.temperature_max_c"),
+    (safety(temperature_min_c=55), "units[0].safety.temperature_min_c"),
+    (safety(charge_temperature_min_c=-11), "units[0].safety.charge_temperature_min_c"),
+    (safety(charge_temperature_min_c=55), "units[0].safety.charge_temperature_min_c"),
+    (toy("max_age_s: 1.0", "max_age_s: 0.9"), "units[0].modbus.poll_s"),
+    ({"grid.yaml": "droop: {deadband_low_hz: 50}\n"}, "droop.deadband_low_hz"),
+    ({"grid.yaml": "droop: {deadband_high_hz: 50}\n"}, "droop.deadband_high_hz"),
+    ({"grid.yaml": "droop: {droop_pct: 0.4}\n"}, "droop.droop_pct"),
+    ({"grid.yaml": "droop: {ramp_kw_per_s: 0}\n"}, "droop.ramp_kw_per_s"),
+    (
+        {"grid.yaml": "droop: {rocof_gain_pu_per_hz_per_s: -0.1}\n"},
+        "droop.rocof_gain_pu_per_hz_per_s",
+    ),
+    (safety(ramp_max_kw_per_s=0), "units[0].safety.ramp_max_kw_per_s"),
+    (second(f"id: A, {LINK}"), "units[1].id"),
+    (second(f"id: site, {LINK}"), "units[1].id"),
+    (second("id: B, modbus: {profile: toy, host: 127.0.0.2}"), "units[1].modbus.host"),
+    (second("id: B, modbus: {profile: toy}"), "units[1].modbus.host"),
+    (
+        second("id: B, modbus: {profile: toy, host: 127.0.0.3, serial: ttyUSB0}"),
+        "units[1].modbus.host",
+    ),
+    (second("id: B, modbus: {profile: toi, host: 127.0.0.3}"), "units[1].modbus.profile"),
+    (second("id: B, modbus: {profile: ../toy, host: 127.0.0.3}"), "units[1].modbus.profile"),
+    (second("id: B, modbus: {profile: toy, host: 127.0.0.3, port: 0}"), "units[1].modbus.port"),
+    (
+        second("id: B, modbus: {profile: toy, host: 127.0.0.3, unit_id: 256}"),
+        "units[1].modbus.unit_id",
+    ),
+    (second("id: B, modbus: {profile: toy, host: 10.0.0.3}"), "units[1].modbus.host"),
+    (second("id: B, modbus: {profile: toy, serial: /dev/ttyUSB0}"), "units[1].modbus.serial"),
+    (
+        HIL | second("id: B, simulate: true, modbus: {profile: toy, host: bess1}"),
+        "units[1].modbus.host",
+    ),
+    ({"grid.yaml": "pmu: {host: 192.168.1.1}\n"}, "pmu.host"),
+    ({"grid.yaml": "pmu:\n  - {host: 127.0.0.1}\n  - {host: 127.0.0.2}\n"}, "pmu[1].id"),
+    ({"grid.yaml": "pmu: {host: 127.0.0.1, id: A}\n"}, "pmu.id"),
+    (fire("id: f, scope: B2, modbus: {host: 127.0.0.1, coil: 1}"), "interlock_inputs[0].scope"),
+    (fire("id: A, scope: site, modbus: {host: 127.0.0.1, coil: 1}"), "interlock_inputs[0].id"),
+    (
+        fire("id: f, scope: site, modbus: {host: 127.0.0.1}"),
+        "interlock_inputs[0].modbus.discrete_input",
+    ),
+    (
+        fire("id: f, scope: site, modbus: {host: 127.0.0.1, coil: 1, discrete_input: 1}"),
+        "interlock_inputs[0].modbus.discrete_input",
+    ),
+    (
+        fire("id: f, scope: site, modbus: {host: 10.1.1.1, coil: 1}"),
+        "interlock_inputs[0].modbus.host",
+    ),
+    (campus("{id: B2}"), "units[0].building"),
+    (
+        campus("{id: B1}, {id: B1}"),
+        "country.states[0].cities[0].campuses[0].buildings[1].id",
+    ),
+    (campus("{id: B1}, {id: A}"), "country.states[0].cities[0].campuses[0].buildings[1].id"),
+    ({"campus.yaml": "country: {states: [{id: S}, {id: S}]}\n"}, "country.states[1].id"),
+    ({"vppd.yaml": VPPD.replace("here", "here, timezone: Asia")}, "site.timezone"),
+    ({"vppd.yaml": VPPD.replace("here", "here, timezone: ../UTC")}, "site.timezone"),
+    (toy("kind: timeout, timeout_s: 5, heartbeat_s: 2", "kind: none"), "units[0].modbus.profile"),
+    (toy("heartbeat_s: 2", "heartbeat_s: 2.6"), "revert.timeout_s"),
+    (toy("high: 9,", "high: 9, period_s: 3,"), "revert.timeout_s"),
+    (toy("0x10,", "0x10, group: slow,"), "points.soc_pct.max_age_s"),
+    (toy("0x10,", "0x10, moves_with: cycles, frozen_s: 9,"), "points.soc_pct.moves_with"),
+    (
+        toy("high: 9, read_back: setpoint_kw", "high: 9, read_back: mode"),
+        "writes.heartbeat.read_back",
+    ),
+    ({"devices/toy.yaml": TOY + "enable: [{write: mode, value: 1}]\n"}, "enable[0].write"),
+]
+
+
+@pytest.mark.parametrize(("files", "key"), ERRORS)
+def test_a_broken_rule_is_one_error_at_its_key(files: dict[str, str], key: str) -> None:
+    result = loaded(FINE | files)
+    assert [each.key for each in result.errors] == [key], [str(each) for each in result.errors]
+
+
+FINE_TOO: list[dict[str, str]] = [
+    {},
+    safety(soc_min_pct=49.9, soc_max_pct=50),
+    safety(charge_temperature_min_c=-10),
+    toy("heartbeat_s: 2", "heartbeat_s: 2.5"),
+    {"grid.yaml": GRID + "droop: {rocof_gain_pu_per_hz_per_s: 0, droop_pct: 20}\n"},
+    second("id: B, modbus: {profile: toy, host: 127.0.0.2, port: 503}"),
+    second("id: B, modbus: {profile: toy, host: 127.0.0.2, unit_id: 2}"),
+    second("id: B, modbus: {profile: toy, host: '::1'}"),
+    second("id: B, modbus: {profile: toy, host: localhost}"),
+    second("id: B, modbus: {profile: toy, serial: /run/plant/line}"),
+    HARDWARE | second("id: B, modbus: {profile: toy, host: bess.local}"),
+    HARDWARE | second("id: B, modbus: {profile: toy, serial: /dev/ttyUSB0}"),
+    HIL | second("id: B, simulate: true, modbus: {profile: toy, host: 127.0.0.9}"),
+    HARDWARE | {"grid.yaml": "pmu: {host: 192.168.1.1}\n"},
+    fire("id: f, scope: B1, modbus: {host: 127.0.0.1, coil: 1}"),
+    fire("id: f, scope: A, modbus: {host: 127.0.0.1, discrete_input: 0}"),
+    campus("{id: B1}"),
+    campus("") | fire("id: f, scope: B1, modbus: {host: 127.0.0.1, coil: 1}"),
+    toy("{kind: timeout, timeout_s: 5, heartbeat_s: 2}", "none")
+    | field("energy_kwh: 20", "energy_kwh: 20\n    accept_no_revert: true"),
+]
+
+
+@pytest.mark.parametrize("files", FINE_TOO)
+def test_what_keeps_the_rules_is_no_error(files: dict[str, str]) -> None:
+    settings_of(loaded(FINE | files))
+
+
+WARNINGS: list[tuple[dict[str, str], str]] = [
+    (field("kw: 5", "kw: 6"), "units[0].rated_power_kw"),
+    (
+        field("_min: 1.0", "_min: 0.4"),
+        "units[0].safety.soc_rate_max_pct_per_min",
+    ),
+    (
+        field("building: B1", "building: B1\n    rated_apparent_kva: 4"),
+        "units[0].rated_apparent_kva",
+    ),
+    (safety(charge_temperature_min_c=-1), "units[0].safety.charge_temperature_min_c"),
+    (safety(runaway_temperature_c=60), "units[0].safety.runaway_temperature_c"),
+    (safety(runaway_rate_max_c_per_min=0.5), "units[0].safety.runaway_rate_max_c_per_min"),
+    ({"grid.yaml": ""}, "pmu"),
+    ({"grid.yaml": GRID + "connection: {export_max_kw: 5.1}\n"}, "connection.export_max_kw"),
+    ({"grid.yaml": GRID + "droop: {max_power_kw: 5.1}\n"}, "droop.max_power_kw"),
+    ({"grid.yaml": GRID + "droop: {deadband_low_hz: 49.89}\n"}, "droop.deadband_low_hz"),
+    ({"grid.yaml": GRID + "droop: {deadband_high_hz: 50.06}\n"}, "droop.deadband_high_hz"),
+    ({"grid.yaml": GRID + "bands: {critical_low_hz: 49.95}\n"}, "bands.critical_low_hz"),
+    (HIL, "mode"),
+    (second(f"id: B, simulate: true, {LINK}"), "units[1].simulate"),
+    ({"vppd.yaml": VPPD + "journal: {retain_days: 1}\n"}, "journal.retain_days"),
+    ({"vppd.yaml": VPPD + "journal: {max_mb: 16}\n"}, "journal.max_mb"),
+    (second(f"id: B, accept_no_revert: true, {LINK}"), "units[1].accept_no_revert"),
+    (
+        second("id: B, modbus: {profile: toy, host: 127.0.0.3, timeout_s: 5}"),
+        "units[1].modbus.timeout_s",
+    ),
+    (toy("low: -10", "low: 1"), "writes.power_kw.low"),
+    (toy("high: 10,", "high: 10, volatile: false,"), "writes.power_kw.volatile"),
+    (toy("0x10,", "0x10, frozen_s: 3,"), "points.soc_pct.frozen_s"),
+    (toy("name: toy", "name: toys"), "name"),
+]
+
+
+@pytest.mark.parametrize(("files", "key"), WARNINGS)
+def test_what_is_odd_is_a_warning_and_starts(files: dict[str, str], key: str) -> None:
+    result = loaded(FINE | files)
+    settings_of(result)
+    assert [each.key for each in result.warnings] == [key], [str(each) for each in result.warnings]
+
+
+def test_the_fine_site_has_no_finding() -> None:
+    assert loaded(FINE).findings == ()

@@ -1,0 +1,265 @@
+"""The one place where the parts meet: who is fatal, who restarts, start, reload, stop.
+
+`build` puts a site together from settings, a clock and a journal; it opens nothing and starts
+nothing, so that a test can run the same site on virtual time. `Daemon` is what the operating system
+sees of it: signals, systemd, the state directory, the simulated plant.
+"""
+
+import asyncio
+import importlib.metadata
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from vppd.core.alarms import Code
+from vppd.core.asset import Asset, asset_of
+from vppd.core.decision import Decision
+from vppd.core.model import SITE, DeviceReport, Reading, Snapshot, UnitId
+from vppd.core.ports import Actuator, Clock, Journal
+from vppd.core.records import EventRow, TripRow
+from vppd.core.settings import Settings
+from vppd.duty import Duty
+from vppd.field.audit import Audit
+from vppd.field.build import build as build_links
+from vppd.field.drivers.link import Link
+from vppd.field.feeders import feeders_of
+from vppd.field.gate import Gate
+from vppd.field.latches import Latches
+from vppd.grid.frequency import Frequency
+from vppd.grid.pmu import PmuClient
+from vppd.grid.watch import FrequencyWatch
+from vppd.market.task import ScheduleTask
+from vppd.northbound.site import Site
+from vppd.record import DecisionLog
+from vppd.spine.alarms import AlarmBoard
+from vppd.spine.bus import Bus, Message
+from vppd.spine.heartbeat import Heartbeat
+from vppd.spine.supervise import Supervisor
+from vppd.spine.thinner import ReadingThinner
+from vppd.spine.timesync import LOOK_S, TimeWatch, synchronised
+from vppd.tick import Tick
+
+WATCH_S = 0.1
+STOP_S = 3.0
+RELOADABLE = ("dispatch", "bands", "droop")
+
+Proved = Callable[[float], None]
+
+
+@dataclass
+class House:
+    """Everything a running site is made of."""
+
+    settings: Settings
+    assets: tuple[Asset, ...]
+    clock: Clock
+    bus: Bus
+    journal: Journal
+    alarms: AlarmBoard
+    audit: Audit
+    gate: Gate
+    links: list[Link]
+    actuators: Mapping[UnitId, Actuator]
+    pmus: list[PmuClient]
+    heartbeat: Heartbeat
+    tick: Tick
+    watch: FrequencyWatch
+    schedule: ScheduleTask
+    time_watch: TimeWatch
+    log: DecisionLog
+    latches_kept: asyncio.Queue[TripRow]
+    started_s: float
+    proved: Proved
+    decision: Decision | None = None
+    ticked: asyncio.Event | None = None
+
+    def decided(self, decision: Decision, frequency: Frequency | None, now: Snapshot) -> None:
+        """After every tick: show it, write it down, and prove that control works."""
+        self.decision = decision
+        self.watch.note(frequency, decision.now_s)
+        self.watch.sources(now)
+        self.log.note(decision, now)
+        if self.gate.proven(decision.now_s):
+            self.proved(decision.now_s)
+        if self.ticked is not None:
+            self.ticked.set()
+
+    async def guard(self) -> None:
+        """The dead man's look, apart from the tick."""
+        while True:
+            self.gate.watch(self.bus.snapshot)
+            await self.clock.sleep_until(self.clock.now_s() + WATCH_S)
+
+    async def keep_latches(self) -> None:
+        """Trips and resets go to disk as soon as they are decided."""
+        while True:
+            await self.journal.commit(await self.latches_kept.get())
+
+    async def look_at_time(self) -> None:
+        """Whether wall time may be trusted, asked off the loop."""
+        while True:
+            self.time_watch.heard(await asyncio.to_thread(synchronised))
+            await self.clock.sleep_until(self.clock.now_s() + LOOK_S)
+
+    def employ(self, supervisor: Supervisor) -> None:
+        """Give every part its task. What writes or decides is fatal, what listens restarts."""
+        self.gate.begin()
+        for number, link in enumerate(self.links):
+            supervisor.fatal(f"link {number}", link.run)
+        supervisor.fatal("tick", self.tick.run)
+        supervisor.fatal("guard", self.guard)
+        supervisor.fatal("latches", self.keep_latches)
+        for source, pmu in zip(self.settings.pmu, self.pmus, strict=True):
+            supervisor.restarting(f"pmu {source.id}", pmu.run)
+        if self.settings.market.schedule:
+            supervisor.restarting("schedule", self.schedule.run)
+        supervisor.restarting("time", self.look_at_time)
+
+    async def rest(self) -> None:
+        """0 kW and 0 kvar to every unit, read back, then each profile's on_stop. Bounded."""
+        waiting = self.gate.stop(self.bus.snapshot())
+        try:
+            async with asyncio.timeout(STOP_S), asyncio.TaskGroup() as tasks:
+                for actuator in waiting:
+                    tasks.create_task(actuator.finish())
+        except TimeoutError:
+            text = f"not every unit read back 0 kW within {STOP_S:g} s"
+            self.journal.append(EventRow(self.clock.utc(), Code.STOPPING, SITE, 3, text))
+
+    def adopt(self, new: Settings) -> list[str]:
+        """Take over what may change while running, whole or not at all; the errors if not."""
+        old = self.settings
+        same = replace(new, **{key: getattr(old, key) for key in RELOADABLE})
+        if same != old:
+            keys = [key for key in asdict(old) if getattr(same, key) != getattr(old, key)]
+            return [f"{', '.join(keys)}: this change needs a restart; nothing was applied"]
+        self.settings = new
+        self.tick.duty = duty_of(new, self.assets)
+        self.watch.bands = new.bands
+        return []
+
+
+def duty_of(settings: Settings, assets: tuple[Asset, ...]) -> Duty:
+    """What the tick needs of the settings."""
+    return Duty(
+        assets=assets,
+        pmus=tuple(UnitId(source.id) for source in settings.pmu),
+        bands=settings.bands,
+        droop=settings.droop,
+        connection=feeders_of(settings, assets).tree[-1].limit,
+        strategy=settings.dispatch.strategy,
+    )
+
+
+def build(
+    settings: Settings,
+    clock: Clock,
+    journal: Journal,
+    trips: Sequence[TripRow] | None,
+    proved: Proved = lambda _: None,
+) -> House:
+    """Put a site together; nothing runs yet. `trips` None: the last run's cannot be read."""
+    assets = tuple(
+        asset_of(each, settings.profiles[each.modbus.profile]) for each in settings.units
+    )
+    bus = Bus(clock)
+    alarms = AlarmBoard(clock, journal)
+    audit = Audit(clock, journal, alarms)
+    kept: asyncio.Queue[TripRow] = asyncio.Queue()
+    latches = Latches(trips, kept.put_nowait, clock.utc())
+
+    def reported(report: DeviceReport) -> None:
+        gate.report(report)
+
+    links, actuators = build_links(settings, bus, clock, reported)
+    inputs = {UnitId(f"input:{each.id}"): each.scope for each in settings.interlock_inputs}
+    feeders = feeders_of(settings, assets)
+    gate = Gate(assets, actuators, inputs, feeders, latches, audit, clock)
+    pmus = [
+        PmuClient(source, settings.bands, bus, clock, _teller(alarms, UnitId(source.id)))
+        for source in settings.pmu
+    ]
+    watch = FrequencyWatch(settings.bands, alarms)
+    heartbeat = Heartbeat(bus, clock)
+    sync = settings.clock.sync or ("assume" if settings.mode == "simulation" else "auto")
+    time_watch = TimeWatch(sync, clock, alarms)
+    schedule = ScheduleTask(
+        settings.market,
+        Path(settings.config_dir),
+        bus,
+        clock,
+        time_watch.trusted,
+        _teller(alarms, SITE),
+    )
+    log = DecisionLog(journal, gate, {asset.id: asset.rated_kw for asset in assets})
+
+    def told(decision: Decision, frequency: Frequency | None, now: Snapshot) -> None:
+        house.decided(decision, frequency, now)
+
+    tick = Tick(duty_of(settings, assets), bus, gate, heartbeat, told)
+    house = House(
+        settings,
+        assets,
+        clock,
+        bus,
+        journal,
+        alarms,
+        audit,
+        gate,
+        links,
+        actuators,
+        pmus,
+        heartbeat,
+        tick,
+        watch,
+        schedule,
+        time_watch,
+        log,
+        kept,
+        clock.now_s(),
+        proved,
+    )
+    bus.tap(_reading_rows(journal, clock, ReadingThinner(settings.journal.reading_row_s)))
+    return house
+
+
+def _teller(alarms: AlarmBoard, unit: UnitId) -> Callable[[Code, bool, str], None]:
+    return lambda code, active, text: alarms.set(code, unit, active, text)
+
+
+def _reading_rows(
+    journal: Journal, clock: Clock, thinner: ReadingThinner
+) -> Callable[[Message], None]:
+    def tap(message: Message) -> None:
+        if isinstance(message, Reading):
+            row = thinner.offer(message, clock.utc())
+            if row is not None:
+                journal.append(row)
+
+    return tap
+
+
+def site_of(
+    house: House,
+    diagnostics: Callable[[], dict[str, object]],
+    reload: Callable[[], Awaitable[list[str]]],
+) -> Site:
+    """What the northbound side sees of a house."""
+    return Site(
+        settings=house.settings,
+        assets=house.assets,
+        clock=house.clock,
+        bus=house.bus,
+        gate=house.gate,
+        tick=house.tick,
+        alarms=house.alarms,
+        audit=house.audit,
+        journal=house.journal,
+        heartbeat=house.heartbeat,
+        watch=house.watch,
+        decision=lambda: house.decision,
+        diagnostics=diagnostics,
+        started_s=house.started_s,
+        reload=reload,
+        version=importlib.metadata.version("vppd"),
+    )

@@ -1,0 +1,48 @@
+"""Which plan rules: of the live plans the highest priority, of equals the newest. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vppd.core.model import SITE, Plan, Priority, UnitId
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The site's base point and who set it; `planned` False: nobody did, idle."""
+
+    power_kw: float = 0.0
+    reactive_kvar: float = 0.0
+    source: str = "idle"
+    priority: Priority = Priority.IDLE
+    strategy: str | None = None
+    planned: bool = False
+
+
+def base_of(plans: Sequence[Plan]) -> Base:
+    """The base point of the site, with every regulation delta on top."""
+    absolute = [plan for plan in plans if plan.unit == SITE and not plan.adds]
+    delta_kw = sum(plan.power_kw for plan in plans if plan.unit == SITE and plan.adds)
+    if not absolute:
+        return Base(power_kw=delta_kw, planned=delta_kw != 0.0)
+    first = max(absolute, key=_rank)
+    return Base(
+        first.power_kw + delta_kw,
+        first.reactive_kvar,
+        first.source,
+        first.priority,
+        first.strategy,
+        True,
+    )
+
+
+def pins_of(plans: Sequence[Plan]) -> dict[UnitId, Plan]:
+    """The ruling plan of each pinned unit."""
+    pins: dict[UnitId, Plan] = {}
+    for plan in plans:
+        if plan.unit != SITE and (plan.unit not in pins or _rank(plan) > _rank(pins[plan.unit])):
+            pins[plan.unit] = plan
+    return pins
+
+
+def _rank(plan: Plan) -> tuple[int, float, str]:
+    return plan.priority, plan.issued_s, plan.source

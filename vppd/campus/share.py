@@ -1,0 +1,123 @@
+"""From what the site owes to what each unit is asked: base, pins and droop over the units' room.
+
+Base and droop that pull the same way are shared one after the other, droop by fitness. When they
+pull against each other their sum is shared, so that no unit charges while another discharges.
+Pure; kW, positive towards the grid.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from vppd.campus.dispatch import Member, Strategy, fill
+from vppd.core.model import Request, UnitId
+
+ENOUGH_KW = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """The requests of one tick, and what could not be shared for want of room."""
+
+    requests: tuple[Request, ...]
+    short_base_kw: float
+    short_droop_kw: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is to be shared: the site's base, what is pinned to units, and droop on top."""
+
+    base_kw: float
+    pins_kw: Mapping[UnitId, float]
+    droop_kw: float
+    fitness: Mapping[UnitId, float]  # 0 to 1, of each unit, in the direction of droop
+    droop_on_pins: frozenset[UnitId] = frozenset()
+    planned: bool = True
+
+
+def rest_kw(ask: Ask) -> float:
+    """The base that the unpinned units carry: never against the site's own direction."""
+    rest = ask.base_kw - sum(ask.pins_kw.values())
+    if not ask.planned:
+        return 0.0
+    return max(rest, 0.0) if ask.base_kw >= 0.0 else min(rest, 0.0)
+
+
+def share(ask: Ask, members: Sequence[Member], strategy: Strategy) -> Shares:
+    """One tick's requests, one for each member."""
+    free = [each for each in members if each.id not in ask.pins_kw]
+    base_kw = rest_kw(ask)
+    if base_kw * ask.droop_kw < 0.0:
+        base, droop = _opposed(base_kw, ask.droop_kw, free, strategy)
+    else:
+        base = strategy(base_kw, free)
+        droop = _spread(ask, members, base)
+    given_base_kw, given_droop_kw = sum(base.values()), sum(droop.values())
+    base.update(ask.pins_kw)
+    requests = tuple(
+        Request(each.id, base.get(each.id, 0.0), droop.get(each.id, 0.0)) for each in members
+    )
+    return Shares(requests, base_kw - given_base_kw, ask.droop_kw - given_droop_kw)
+
+
+def _spread(
+    ask: Ask, members: Sequence[Member], base_kw: Mapping[UnitId, float]
+) -> dict[UnitId, float]:
+    """Droop over the room that base leaves, by fitness first, then wherever there is room."""
+    takers = [
+        each for each in members if each.id not in ask.pins_kw or each.id in ask.droop_on_pins
+    ]
+    sign = 1.0 if ask.droop_kw >= 0.0 else -1.0
+    caps_kw: dict[UnitId, float] = {}
+    for each in takers:
+        used_kw = sign * (base_kw.get(each.id, 0.0) + ask.pins_kw.get(each.id, 0.0))
+        caps_kw[each.id] = max(each.room_kw(ask.droop_kw) - used_kw, 0.0)
+    weights = {id_: cap_kw * ask.fitness.get(id_, 1.0) for id_, cap_kw in caps_kw.items()}
+    return fill(ask.droop_kw, weights, caps_kw)
+
+
+def _opposed(
+    base_kw: float, droop_kw: float, members: Sequence[Member], strategy: Strategy
+) -> tuple[dict[UnitId, float], dict[UnitId, float]]:
+    """Share the sum, and give each unit the same proportion of both parts. The ramp is for the base
+    alone, so it does not bound the sum here; the gate ramps what is left to ramp."""
+    total_kw = base_kw + droop_kw
+    members = [replace(each, reach_out_kw=math.inf, reach_in_kw=math.inf) for each in members]
+    shares = strategy(total_kw if abs(total_kw) > ENOUGH_KW else base_kw, members)
+    given_kw = sum(shares.values())
+    if abs(given_kw) <= ENOUGH_KW:
+        return dict.fromkeys(shares, 0.0), dict.fromkeys(shares, 0.0)
+    parts = {id_: each / given_kw for id_, each in shares.items()}
+    if abs(total_kw) <= ENOUGH_KW:
+        return (
+            {id_: base_kw * part for id_, part in parts.items()},
+            {id_: droop_kw * part for id_, part in parts.items()},
+        )
+    base: dict[UnitId, float] = {}
+    droop: dict[UnitId, float] = {}
+    for id_, part in parts.items():
+        droop[id_] = droop_kw * part
+        base[id_] = shares[id_] - droop[id_]
+    return base, droop
+
+
+def with_reactive(
+    requests: Sequence[Request],
+    site_kvar: float,
+    pinned_kvar: Mapping[UnitId, float],
+    apparent_kva: Mapping[UnitId, float],
+) -> tuple[Request, ...]:
+    """The site's reactive power in proportion to apparent rating; a pinned unit has its own."""
+    if not pinned_kvar and site_kvar == 0.0:
+        return tuple(requests)
+    free_kva = sum(kva for id_, kva in apparent_kva.items() if id_ not in pinned_kvar)
+    return tuple(
+        replace(
+            request,
+            reactive_kvar=pinned_kvar[request.unit]
+            if request.unit in pinned_kvar
+            else site_kvar * apparent_kva[request.unit] / free_kva,
+        )
+        for request in requests
+    )

@@ -1,0 +1,90 @@
+"""The simulated plant as a process, and the words to its fault socket."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from vppd.core.settings import Settings
+from vppd.sim.fault_socket import request
+from vppd.sim.plant import serve
+from vppd.spine.clock import SystemClock
+
+
+class _Ended(Exception):  # noqa: N818
+    """Told to end."""
+
+
+def serve_plant(
+    settings: Settings,
+    trace: Path | None,
+    seed: int,
+    fps: int,
+    faults: Path | None,
+    words: str,
+    *,
+    with_parent: bool,
+) -> None:
+    """Serve until a signal, or with the parent until it is gone. `words` are printed once every
+    address is open. Raises OSError and ValueError as the plant does."""
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        if with_parent:
+            # nothing is ever written to it: its end is the end of the parent, however that came
+            loop.add_reader(sys.stdin.fileno(), ended.set)
+        with suppress(_Ended):
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(_until(ended))
+                    tasks.create_task(
+                        serve(
+                            settings,
+                            trace=trace,
+                            seed=seed,
+                            clock=SystemClock(),
+                            faults_socket=faults,
+                            ready=lambda: print(words, flush=True),
+                            fps=fps,
+                        )
+                    )
+            except BaseExceptionGroup as group:
+                raise group.exceptions[0] from None
+
+    asyncio.run(run())
+
+
+async def _until(ended: asyncio.Event) -> None:
+    await ended.wait()
+    raise _Ended
+
+
+def ask_plant(
+    socket: Path, name: str, target: str, parameters: Iterable[str], *, clear: bool
+) -> dict[str, Any]:
+    """One word to the fault socket. Raises ValueError for a parameter without `=`."""
+    if name == "list":
+        payload: dict[str, Any] = {"list": True}
+    elif name == "state":
+        payload = {"state": target}
+    else:
+        payload = {"clear" if clear else "inject": name, "target": target}
+        payload |= dict(_parameter(each) for each in parameters)
+    return asyncio.run(request(socket, payload))
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r} is not key=value")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

@@ -1,0 +1,368 @@
+"""What vppctl shows to people: answers of the daemon as aligned lines of plain text. Unknown is
+`?`, power is positive towards the grid, times are the site's."""
+
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from vppd.cli.wire import Json
+from vppd.cli.words import UNKNOWN, codes, number, span, table
+
+_CAPACITY = (
+    *("rated_power_kw", "energy_kwh", "available_discharge_kw", "available_charge_kw"),
+    *("available_discharge_kwh", "available_charge_kwh"),
+)
+CALM = frozenset({"ready", "running"})
+UNITS_MAX = 20
+WIDTH = 79
+
+
+# ---- whole answers --------------------------------------------------------------------------
+
+
+def status(view: Json) -> list[str]:
+    """The site on one screen."""
+    name = f"{view['name']} ({view['site']})" if view.get("name") else str(view["site"])
+    lines = [
+        f"{name}: {view['state']}, mode {view['mode']}, up {span(view['uptime_s'])},"
+        f" vppd {view['version']}"
+    ]
+    if view.get("shut_by"):
+        lines.append(f"SHUT: {view['shut_by']}")
+    lines += textwrap.wrap(str(view["sentence"]), WIDTH, subsequent_indent="    ")
+    lines += [_frequency_line(view), ""]
+    lines += _unit_table(view["units"], crowd=True)
+    lines += ["", *_alarm_lines(view["alarms"])]
+    lines += [_plan_line(each) for each in view.get("plans", [])]
+    ticks = view["ticks"]
+    lines.append(
+        f"ticks {ticks['count']}, late {ticks['late']}, "
+        f"lag p99 {number(ticks['lag_p99_ms'], '.1f')} ms; "
+        f"{_journal_words(view.get('diagnostics', {}))}"
+    )
+    return lines
+
+
+def units(view: Json) -> list[str]:
+    """Every unit."""
+    return _unit_table(view["units"], crowd=False)
+
+
+def unit(view: Json) -> list[str]:
+    """One unit with everything known of it."""
+    told = view["telemetry"]
+    link = {True: "up", False: "down"}.get(view["link"]["up"], "not tried yet")
+    outcome = view["outcome"]
+    lines = [
+        f"{view['id']} in {view['building']}: {view['state']}, link {link}",
+        f"  asked {number(view['asked_kw'])} kW, setpoint {number(view['setpoint_kw'])}, "
+        f"read back {number(view['read_back_kw'])}, measured {number(view['power_kw'])}",
+        f"  bound by {codes(view['bound_by'])}",
+        f"  last write {outcome['word'] or 'none'} {span(outcome['age_s'])} ago; "
+        f"written {outcome['written']}, refused {outcome['refused']}, lost {outcome['lost']}, "
+        f"reverted {outcome['reverted']}, changed {outcome['changed']}",
+        "",
+    ]
+    rows = [
+        (point, number(told[point], ".6g"), quality, span(told["ages_s"].get(point)))
+        for point, quality in told["quality"].items()
+    ]
+    lines += table(("point", "value", "quality", "age"), rows, "lrlr")
+    lines += ["", *_limit_lines(view["limits"])]
+    lines += [f"latched: {_latch_words(each)}" for each in view["latched"]]
+    lines += [f"differs: {text}" for text in view["mismatches"]]
+    if view.get("plan"):
+        lines.append(_plan_line(view["plan"]))
+    return lines
+
+
+def campus(view: Json) -> list[str]:
+    """The tree, each level with what it can do now."""
+    rows = list(_place_rows(view["campus"], 0))
+    head = ("place", "status", "rated kW", "kWh", "out kW", "in kW", "out kWh", "in kWh")
+    return table(head, rows, "llrrrrrr")
+
+
+def frequency(view: Json) -> list[str]:
+    """The frequency, its last minute and its sources."""
+    minute = view["statistics"]
+    lines = [
+        f"{number(view['frequency_hz'], '.4f')} Hz, {view['band'] or 'no frequency'}"
+        + (f", ALARM {view['alarm']}" if view["alarm"] else ""),
+        f"  rocof {number(view['rocof_hz_per_s'], '+.3f')} Hz/s, from {view['source'] or UNKNOWN}, "
+        f"{span(view['age_s'])} old, {view['quality'] or UNKNOWN}",
+        f"  last minute: mean {number(minute['mean_hz'], '.4f')}, "
+        f"min {number(minute['min_hz'], '.4f')}, max {number(minute['max_hz'], '.4f')}, "
+        f"std {number(minute['std_hz'], '.4f')} Hz",
+    ]
+    rows = [
+        (
+            str(each["id"]),
+            number(each["frequency_hz"], ".4f"),
+            "yes" if each["believed"] else "no",
+            " ".join(filter(None, (each["quality"], each["text"]))),
+            span(each["age_s"]),
+            str(each["utc"] or UNKNOWN),
+        )
+        for each in view["sources"]
+    ]
+    if rows:
+        lines += [
+            "",
+            *table(("source", "Hz", "believed", "quality", "age", "its time"), rows, "lr"),
+        ]
+    phasors = [
+        (each["name"], number(each["magnitude"], ".1f"), each["unit"], number(each["angle_deg"]))
+        for each in view["phasors"]
+    ]
+    if phasors:
+        lines += ["", *table(("phasor", "magnitude", "unit", "deg"), phasors, "lrlr")]
+    return lines
+
+
+def alarms(view: Json) -> list[str]:
+    """Standing alarms with what to do."""
+    return _alarm_lines(view["alarms"])
+
+
+def violations(view: Json) -> list[str]:
+    """Standing first, then the ended ones."""
+    rows = [
+        (
+            each["at"],
+            str(each["unit"]),
+            str(each["rule"]),
+            str(each["level"]),
+            str(each["action"]),
+            number(each["value"], ".4g"),
+            number(each["limit"], ".4g"),
+            each["cleared_at"] or "standing",
+        )
+        for each in view["violations"]
+    ]
+    head = ("at", "unit", "rule", "level", "action", "value", "limit", "cleared")
+    return table(head, rows, "lllllrr") if rows else ["no violations"]
+
+
+def recent(view: Json) -> list[str]:
+    """The newest rows of the journal, newest last."""
+    rows = [
+        (
+            each["at"],
+            str(each["kind"]),
+            str(each["unit"]),
+            str(each["code"]),
+            str(each.get("level") or each.get("by") or each.get("action") or ""),
+            str(each["text"]),
+        )
+        for each in view["events"]
+    ]
+    return table(("at", "kind", "unit", "code", "", "text"), rows) if rows else ["no events"]
+
+
+def event(name: str, data: Json) -> str:
+    """One line for one event of the stream."""
+    if name == "alarm":
+        word = "raised" if data["active"] else "over"
+        return f"alarm {word}: {data['code']} {data['unit']} ({data['level']}) {data['text']}"
+    if name == "violation":
+        word = "over" if data["cleared_at"] else data["action"]
+        return f"violation {word}: {data['rule']} {data['unit']} ({data['level']}) {data['text']}"
+    if name == "command":
+        return (
+            f"command {data['verdict']}: {data['verb']} {data['unit']} by {data['user']}"
+            f" {data['text']}"
+        )
+    state, owed, given = data.get("state"), data.get("owed_kw"), data.get("cleared_kw")
+    hz = number(data.get("frequency_hz"), ".3f")
+    return f"{name}: {state}, owe {number(owed)} kW, give {number(given)} kW, {hz} Hz"
+
+
+def why(view: Json) -> list[str]:
+    """Owed, asked, every cut, got, read back, measured."""
+    live = view["from"] == "live"
+    site: Json = view["site"] or {}
+    source = site.get("base_source")
+    rows: list[tuple[str, str]] = [
+        (
+            "owed",
+            f"{number(site.get('owed_kw'))} kW by the site: "
+            f"base {number(site.get('base_kw'))}{f' ({source})' if source else ''}, "
+            f"droop {number(site.get('droop_owed_kw'))} at "
+            f"{number(site.get('frequency_hz'), '.3f')} Hz ({site.get('source') or 'no source'})",
+        ),
+        *(("site cut", _cut_words(each)) for each in site.get("clamps") or []),
+        (
+            "asked",
+            f"{number(view['asked_kw'])} kW of {view['unit']}: base {number(view['base_kw'])}, "
+            f"frequency {number(view['frequency_kw'])}; {number(view['asked_kvar'])} kvar",
+        ),
+        *(("cut", _cut_words(each)) for each in view["clamps"]),
+        ("got", f"{number(view['got_kw'])} kW, {number(view['got_kvar'])} kvar"),
+        ("write", _outcome_words(view)),
+        ("read back", f"{number(view['read_back_kw'])} kW{_verdict_words(view.get('read_back'))}"),
+        ("measured", f"{number(view['measured_kw'])} kW"),
+        *(("rule", _rule_words(each)) for each in view.get("verdicts") or []),
+        *(("violation", _rule_words(each)) for each in view.get("violations") or []),
+        *(("latched", _latch_words(each)) for each in view.get("latched") or []),
+    ]
+    head = f"{view['unit']}: {view['state']} at {view['at']}"
+    head += "" if live else f" (newest row of the journal before {view['asked_for_at']})"
+    return [head, *(f"  {word.ljust(9)}  {text}" for word, text in rows)]
+
+
+def planned(view: Json) -> list[str]:
+    """A plan that was taken, and what would bind it."""
+    lines = [
+        _plan_line(view["plan"]),
+        f"expected {number(view['expected_kw'])} kW, bound by {codes(view['bound_by'])}",
+    ]
+    if view.get("shut_by"):
+        lines.append(f"but the site is SHUT: {view['shut_by']}")
+    for each in view["units"]:
+        lines += [f"  {each['id']}: {_cut_words(cut)}" for cut in each["clamps"]]
+    return lines + [f"replaced: {_plan_line(each)}" for each in view["replaced"]]
+
+
+def acted(view: Json) -> list[str]:
+    """What else a command did."""
+    lines: list[str] = []
+    if "command" in view:
+        lines.append(f"{view['command']} {view['unit']}: done")
+    if "enabled" in view:
+        lines.append(f"droop is {'on' if view['enabled'] else 'off'}")
+    if "reloaded" in view:
+        lines.append("reloaded")
+    if "released" in view:
+        lines += [f"released: {_plan_line(each)}" for each in view["released"]]
+        if not view["released"] and "command" not in view:
+            lines.append(f"no operator's plan for {view['unit']}: nothing to release")
+    lines += [f"reset: {_latch_words(each)}" for each in view.get("reset", [])]
+    if view.get("command") == "reset" and not view["reset"]:
+        lines = [f"nothing was latched on {view['unit']}"]
+    held = "still latched" if view.get("command") in {"reset", "enable"} else "latched"
+    lines += [f"{held}: {_latch_words(each)}" for each in view.get("latched", [])]
+    if "note" in view:
+        lines.append(str(view["note"]))
+    return lines
+
+
+def problem(view: Json) -> list[str]:
+    """Why it was refused."""
+    lines = [str(view.get("detail") or view.get("title") or "refused")]
+    return lines + [f"  {error}" for error in view.get("errors", [])]
+
+
+# ---- parts ----------------------------------------------------------------------------------
+
+
+def _frequency_line(view: Json) -> str:
+    if view["frequency_hz"] is None:
+        return "no believable frequency"
+    return (
+        f"{view['frequency_hz']:.3f} Hz, {view['band']}, {view['frequency_source']}, "
+        f"{span(view['frequency_age_s'])} old"
+    )
+
+
+def _unit_table(lines: list[Json], *, crowd: bool) -> list[str]:
+    """All units; of a crowd first those that need a look."""
+    shown = lines
+    if crowd and len(lines) > UNITS_MAX:
+        shown = [each for each in lines if each["state"] not in CALM][:UNITS_MAX]
+    rows = [
+        (
+            str(each["id"]),
+            str(each["state"]),
+            number(each.get("asked_kw")),
+            number(each["setpoint_kw"]),
+            number(each["power_kw"]),
+            number(each["soc_pct"], ".1f"),
+            codes(each["bound_by"]),
+        )
+        for each in shown
+    ]
+    head = ("unit", "state", "asked kW", "setpoint", "measured", "soc %", "bound by")
+    text = table(head, rows, "llrrrrl") if rows else []
+    if len(shown) < len(lines):
+        text.append(f"{len(lines) - len(shown)} more units: vppctl units")
+    return text
+
+
+def _alarm_lines(lines: list[Json]) -> list[str]:
+    if not lines:
+        return ["no alarms"]
+    text: list[str] = []
+    for each in lines:
+        text.append(
+            f"{str(each['level']).upper()} {each['code']} {each['unit']}: {each['text']} "
+            f"(since {each['since']}, {span(each['age_s'])})"
+        )
+        if each.get("remedy"):
+            text.append(f"    {each['remedy']}")
+    return text
+
+
+def _journal_words(diagnostics: Mapping[str, Any]) -> str:
+    journal = diagnostics.get("journal")
+    if not isinstance(journal, dict):
+        return "journal not shown"
+    return f"journal FAILED: {journal['failed']}" if journal.get("failed") else "journal fine"
+
+
+def _plan_line(each: Json) -> str:
+    how = f", {each['strategy']}" if each.get("strategy") else ""
+    kvar = f", {number(each['reactive_kvar'])} kvar" if each.get("reactive_kvar") else ""
+    return (
+        f"plan {each['unit']} {number(each['power_kw'])} kW{kvar}{how} by {each['source']} for "
+        f"{span(each['expires_in_s'])} (until {each['expires_at']})"
+    )
+
+
+def _limit_lines(limits: list[Json]) -> list[str]:
+    rows = [
+        (each["code"], number(each["low_kw"]), number(each["high_kw"]), each["detail"])
+        for each in limits
+    ]
+    return table(("limit", "from kW", "to kW", ""), rows, "lrrl")
+
+
+def _place_rows(place: Json, depth: int) -> Iterable[tuple[str, ...]]:
+    named = f" {place['name']}" if place.get("name") else ""
+    yield (f"{'  ' * depth}{place['id']}{named}", place["level"], *_capacity(place["capacity"]))
+    for child in place["children"]:
+        yield from _place_rows(child, depth + 1)
+    for node in place["nodes"]:
+        yield (f"{'  ' * (depth + 1)}{node['id']}", node["status"], *_capacity(node["capacity"]))
+
+
+def _capacity(capacity: Json) -> tuple[str, ...]:
+    return tuple(number(capacity[name], ".1f") for name in _CAPACITY)
+
+
+def _cut_words(each: Json) -> str:
+    words = ": ".join(filter(None, (str(each.get("text") or ""), str(each.get("detail") or ""))))
+    return f"{each['code']} {number(each['before_kw'])} -> {number(each['after_kw'])} kW  {words}"
+
+
+def _rule_words(each: Json) -> str:
+    value, limit = number(each["value"], ".4g"), number(each["limit"], ".4g")
+    return f"{each['rule']} {each['level']} {each['action']}: {each['text']} ({value}, {limit})"
+
+
+def _latch_words(each: Json) -> str:
+    return f"{each['scope']}: {each['code']} {each['text']} since {each['since']}"
+
+
+def _outcome_words(view: Json) -> str:
+    age = f" {span(view['outcome_age_s'])} ago" if view.get("outcome_age_s") is not None else ""
+    return f"{view['outcome'] or 'none yet'}{age}"
+
+
+def _verdict_words(last: Json | None) -> str:
+    if not last:
+        return ""
+    return f", {last['verdict']} {span(last['age_s'])} ago {last['text']}".rstrip()
+
+
+Show = Callable[[Json], list[str]]

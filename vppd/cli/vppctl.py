@@ -1,0 +1,262 @@
+"""vppctl: ask the running vppd and command it, over its Unix socket.
+
+Exit codes: 0 fine, 1 asked for and refused, 2 wrong words, 3 the daemon is not there (then the last
+rows of its journal are shown).
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from vppd.cli import tables
+from vppd.cli.wire import DaemonAbsent, Json, Reply, ask, fetch, follow
+from vppd.cli.words import localised
+
+SOCKET = "/run/vppd/vppd.sock"
+STATE = "/var/lib/vppd"
+FINE, REFUSED, WRONG, ABSENT = 0, 1, 2, 3
+SIZES_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+Words = argparse.Namespace
+Call = tuple[str, str, Json | None]
+
+__all__ = ["DaemonAbsent", "fetch", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; ends the process."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `vppctl units | head` is no error
+    given = Words(
+        socket=os.environ.get("VPPD_SOCKET", SOCKET),
+        state=os.environ.get("VPPD_STATE", STATE),
+        json=False,
+    )
+    words = _parser().parse_args(arguments, given)
+    try:
+        code = words.run(words)
+    except DaemonAbsent as error:
+        code = _absent(words, error)
+    except KeyboardInterrupt:
+        code = FINE
+    sys.exit(code)
+
+
+# ---- the words ------------------------------------------------------------------------------
+
+
+def duration_s(text: str) -> float:
+    """Seconds of 90s, 15m, 2h, 1h30m or plain seconds. Raises ArgumentTypeError."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return sum(float(number) * SIZES_S[unit] for number, unit in parts)
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    raise argparse.ArgumentTypeError(f"{text}: a time is 90s, 15m, 2h or 1h30m")
+
+
+def power_kw(text: str) -> float:
+    """kW, plus is discharge. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not abs(value) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: power is a number of kW, minus is charging")
+    return value
+
+
+def power_or_release(text: str) -> float | None:
+    """kW, or None for the word release. Raises ArgumentTypeError."""
+    return None if text == "release" else power_kw(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    keep = argparse.SUPPRESS  # so that the options work before and after the verb
+    common.add_argument("--socket", default=keep, help=f"the daemon's socket (default {SOCKET})")
+    common.add_argument("--state", default=keep, help=f"its state directory (default {STATE})")
+    common.add_argument(
+        "--json", action="store_true", default=keep, help="print the answer as JSON"
+    )
+    parser = argparse.ArgumentParser(
+        "vppctl", description="Ask the running vppd and command it.", parents=[common]
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    def verb(name: str, does: str, run: Callable[[Words], int]) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=does, description=does, parents=[common])
+        made.set_defaults(run=run)
+        return made
+
+    verb("status", "the site on one screen", _shows("/v1/status", tables.status))
+    verb("units", "every unit in one line", _shows("/v1/units", tables.units))
+    unit = verb("unit", "everything about one unit", _unit)
+    unit.add_argument("unit", metavar="UNIT")
+    verb("campus", "the hierarchy and what it can do now", _shows("/v1/campus", tables.campus))
+    verb("frequency", "the frequency and its sources", _shows("/v1/frequency", tables.frequency))
+    verb("market", "what is sold", _shows("/v1/market/portfolio", tables.acted))
+    verb("alarms", "standing alarms and what to do", _shows("/v1/alarms", tables.alarms))
+    verb("violations", "broken safety rules", _shows("/v1/safety/violations", tables.violations))
+    events = verb("events", "what happened lately", _events)
+    events.add_argument("--follow", "-f", action="store_true", help="and what happens from now on")
+    events.add_argument("--last", type=int, default=20, help="how many (default 20)")
+    why = verb("why", "why a unit does what it does", _why)
+    why.add_argument("unit", metavar="UNIT")
+    why.add_argument("--at", help="then: 2026-11-22T18:30:00+05:30, or 18:30 in the site's zone")
+    dispatch = verb("dispatch", "give the site a base point, or release it", _dispatch)
+    dispatch.add_argument("power_kw", metavar="KW", type=power_or_release, help="or `release`")
+    dispatch.add_argument("--strategy", help="proportional, balanced or priority")
+    _for(dispatch)
+    power = verb("power", "give one unit a share of its own, or release it", _power)
+    power.add_argument("unit", metavar="UNIT")
+    power.add_argument("power_kw", metavar="KW", type=power_or_release, help="or `release`")
+    power.add_argument("--kvar", type=power_kw, help="reactive power")
+    power.add_argument("--droop", action="store_true", help="answer frequency all the same")
+    _for(power)
+    for name, command, does in (
+        ("enable", "enable", "let a disabled unit work again"),
+        ("disable", "disable", "hold a unit at 0 until enabled, over restarts"),
+    ):
+        one = verb(name, does, _control)
+        one.add_argument("unit", metavar="UNIT")
+        one.set_defaults(command=command)
+    for name, command, does in (
+        ("estop", "emergency_stop", "shut down now and latch"),
+        ("reset", "reset", "undo the trips of a unit, a building or the site"),
+    ):
+        scoped = verb(name, does, _control)
+        scoped.add_argument(
+            "unit", metavar="SCOPE", nargs="?", default="site", help="default: site"
+        )
+        scoped.set_defaults(command=command)
+    droop = verb("droop", "switch the answer to frequency", _droop)
+    droop.add_argument("switch", choices=("on", "off"))
+    verb("reload", "read the configuration again", _acts("POST", "/v1/reload"))
+    verb("top", "the status, live", _top)
+    return parser
+
+
+def _for(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--for", dest="duration_s", type=duration_s, metavar="TIME", help="15m (default), 90s, 2h"
+    )
+
+
+# ---- the verbs ------------------------------------------------------------------------------
+
+
+def _shows(target: str, show: tables.Show) -> Callable[[Words], int]:
+    return lambda words: _do(words, ("GET", target, None), show)
+
+
+def _acts(method: str, target: str) -> Callable[[Words], int]:
+    return lambda words: _do(words, (method, target, {}), tables.acted)
+
+
+def _unit(words: Words) -> int:
+    return _do(words, ("GET", f"/v1/units/{quote(words.unit, '')}", None), tables.unit)
+
+
+def _why(words: Words) -> int:
+    at = f"?at={quote(words.at, '')}" if words.at else ""
+    return _do(words, ("GET", f"/v1/units/{quote(words.unit, '')}/why{at}", None), tables.why)
+
+
+def _dispatch(words: Words) -> int:
+    return _plan(words, "/v1/dispatch", {"strategy": words.strategy})
+
+
+def _power(words: Words) -> int:
+    more = {"reactive_kvar": words.kvar, "droop": words.droop or None}
+    return _plan(words, f"/v1/units/{quote(words.unit, '')}/power", more)
+
+
+def _plan(words: Words, target: str, more: Json) -> int:
+    if words.power_kw is None:
+        return _do(words, ("DELETE", target, None), tables.acted)
+    body = {"power_kw": words.power_kw, "duration_s": words.duration_s, **more}
+    given = {key: value for key, value in body.items() if value is not None}
+    return _do(words, ("POST", target, given), tables.planned)
+
+
+def _control(words: Words) -> int:
+    target = f"/v1/units/{quote(words.unit, '')}/control"
+    return _do(words, ("POST", target, {"command": words.command}), tables.acted)
+
+
+def _droop(words: Words) -> int:
+    return _do(words, ("POST", "/v1/droop", {"enabled": words.switch == "on"}), tables.acted)
+
+
+def _events(words: Words) -> int:
+    code = _do(words, ("GET", f"/v1/events/recent?last={words.last}", None), tables.recent)
+    if not words.follow or (code != FINE and not words.json):
+        return code
+    for name, data in follow(words.socket, "/v1/events"):
+        if name == "problem":
+            return _refused(words, data)
+        if words.json:
+            print(json.dumps({"event": name, **data}), flush=True)
+        elif name != "decision":
+            print(tables.event(name, data), flush=True)
+    return FINE
+
+
+def _top(words: Words) -> int:
+    from vppd.cli.live import top  # noqa: PLC0415  rich is slow to import
+
+    return top(words.socket)
+
+
+# ---- asking ---------------------------------------------------------------------------------
+
+
+def _do(words: Words, call: Call, show: tables.Show) -> int:
+    """One request, shown; the exit code."""
+    reply = ask(words.socket, *call)
+    if not reply.fine:
+        return _refused(words, reply.body)
+    if words.json:
+        print(json.dumps(reply.body, indent=2))
+    else:
+        print("\n".join(_lines(reply, show)))
+    return FINE
+
+
+def _lines(reply: Reply, show: tables.Show) -> list[str]:
+    lines = show(localised(reply.body, reply.zone))
+    if reply.body.get("journaled") is False:
+        lines.append("done, but NOT journaled: look at the journal's alarm")
+    return lines
+
+
+def _refused(words: Words, body: Json) -> int:
+    if words.json:
+        print(json.dumps(body, indent=2))
+    else:
+        print("\n".join(f"vppctl: {line}" for line in tables.problem(body)), file=sys.stderr)
+    return REFUSED
+
+
+def _absent(words: Words, error: DaemonAbsent) -> int:
+    """Nobody there: say so, then what was last known."""
+    from vppd.cli.last_rows import last_rows, shown  # noqa: PLC0415  sqlite is slow to import
+
+    print(f"vppctl: {error}", file=sys.stderr)
+    try:
+        rows = last_rows(Path(words.state))
+    except OSError as missing:
+        print(f"vppctl: and its journal cannot be read: {missing}", file=sys.stderr)
+        return ABSENT
+    print(json.dumps(rows, indent=2) if words.json else "\n".join(shown(rows)))
+    return ABSENT
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,10 @@
+"""The configuration edge: YAML in, frozen settings out. It refuses and says why, never repairs.
+
+yaml and pydantic are imported here and nowhere else.
+"""
+
+from vppd.config.document import ConfigError, Finding, Loaded
+from vppd.config.loader import load, load_profile
+from vppd.config.reference import explain
+
+__all__ = ["ConfigError", "Finding", "Loaded", "explain", "load", "load_profile"]

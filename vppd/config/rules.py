@@ -1,0 +1,391 @@
+"""What must hold between keys: the inequalities and references that one key alone cannot show.
+
+Pure: settings in, breaches out. Only what is listed here is an error; what is merely odd is a
+warning and stands in `vppd/config_oddities.py`.
+"""
+
+import ipaddress
+import zoneinfo
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+from vppd.config.document import Document, KeyPath, dotted
+from vppd.core.model import SITE
+from vppd.core.profile import DeviceProfile, Group
+from vppd.core.settings import (
+    BuildingSettings,
+    CampusSettings,
+    InputModbusSettings,
+    ModbusSettings,
+    SafetySettings,
+    Settings,
+)
+
+Link = ModbusSettings | InputModbusSettings
+SLOW_PERIOD_S = 10.0  # of the poll group `slow`
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A rule that does not hold: why, and the keys it was judged on, the one to change first."""
+
+    level: Literal["error", "warning"]
+    text: str
+    reads: tuple[KeyPath, ...]
+
+
+def broken(path: KeyPath, text: str, *reads: KeyPath) -> Breach:
+    """An error: the start is refused."""
+    return Breach("error", text, (path, *reads))
+
+
+def judge(documents: Mapping[str, Document], breaches: Iterable[Breach]) -> None:
+    """Note every breach in the document of its section, unless a key it was judged on is wrong.
+
+    It stands at the first of its keys that the file gives.
+    """
+    for breach in breaches:
+        reads = [(documents[str(path[0])], path) for path in breach.reads]
+        places = [(document, document.origin(path)) for document, path in reads]
+        if any(document.doubts(path) for document, path in places):
+            continue
+        given = (place for place in places if place[1] in place[0].lines)
+        document, path = next(given, places[0])
+        document.note(path, breach.text, level=breach.level)
+
+
+def ascending(base: KeyPath, block: Any, *names: str) -> Iterator[Breach]:
+    """These keys of one block must rise, one after another."""
+    for low, high in pairwise(names):
+        below, above = getattr(block, low), getattr(block, high)
+        if not below < above:
+            text = f"{low} {below:g} must be below {high} {above:g}"
+            yield broken((*base, low), text, (*base, high))
+
+
+# --- units ---
+
+
+def _windows(settings: Settings) -> Iterator[Breach]:
+    for index, unit in enumerate(settings.units):
+        base = ("units", index, "safety")
+        safety = unit.safety
+        yield from ascending(base, safety, "soc_min_pct", "soc_max_pct")
+        yield from ascending(base, safety, "cell_min_v", "cell_max_v")
+        yield from ascending(base, safety, "pack_min_v", "pack_max_v")
+        temperatures = ("temperature_min_c", "temperature_max_c", "temperature_critical_c")
+        yield from ascending(base, safety, *temperatures)
+        yield from _charging_inside(base, safety)
+
+
+def _charging_inside(base: KeyPath, safety: SafetySettings) -> Iterator[Breach]:
+    low_c, high_c = safety.temperature_min_c, safety.temperature_max_c
+    if low_c < high_c and not low_c <= safety.charge_temperature_min_c < high_c:
+        yield broken(
+            (*base, "charge_temperature_min_c"),
+            f"charge_temperature_min_c {safety.charge_temperature_min_c:g} must lie inside the"
+            f" temperature window {low_c:g} to {high_c:g}",
+            (*base, "temperature_min_c"),
+            (*base, "temperature_max_c"),
+        )
+
+
+def _polled_in_time(settings: Settings) -> Iterator[Breach]:
+    for index, unit in enumerate(settings.units):
+        profile = settings.profiles.get(unit.modbus.profile)
+        if profile is None:
+            continue
+        ages_s = {
+            point: spec.max_age_s
+            for point, spec in profile.points.items()
+            if spec.group is Group.FAST and 2.0 * unit.modbus.poll_s > spec.max_age_s
+        }
+        if ages_s:
+            yield broken(
+                ("units", index, "modbus", "poll_s"),
+                f"2 x {unit.modbus.poll_s:g} s is longer than max_age_s of {', '.join(ages_s)}"
+                f" in {profile.name}: at most {min(ages_s.values()) / 2.0:g}",
+            )
+
+
+def _revert_accepted(settings: Settings) -> Iterator[Breach]:
+    for index, unit in enumerate(settings.units):
+        profile = settings.profiles.get(unit.modbus.profile)
+        if profile is None or profile.read_only or profile.revert.kind != "none":
+            continue
+        if not unit.accept_no_revert:
+            yield broken(
+                ("units", index, "modbus", "profile"),
+                f"{profile.name} keeps its last setpoint when vppd dies (revert: none);"
+                " take a device that reverts, or write accept_no_revert: true in the unit",
+                ("units", index, "accept_no_revert"),
+            )
+
+
+# --- places on the wire ---
+
+
+def links(settings: Settings) -> Iterator[tuple[KeyPath, str, Link]]:
+    """Every Modbus link: its path, whose it is, and where it leads."""
+    for index, unit in enumerate(settings.units):
+        yield ("units", index, "modbus"), unit.id, unit.modbus
+    for index, each in enumerate(settings.interlock_inputs):
+        yield ("interlock_inputs", index, "modbus"), each.id, each.modbus
+
+
+def line_of(link: Link) -> str:
+    """The connection a link shares with others: `host:port`, or the serial device."""
+    return link.serial or f"{(link.host or '').lower()}:{link.port}"
+
+
+def _one_way_to_each_device(settings: Settings) -> Iterator[Breach]:
+    for path, _, link in links(settings):
+        if (link.host is None) == (link.serial is None):
+            text = "give exactly one of host (TCP) and serial (RTU)"
+            yield broken((*path, "host"), text, (*path, "serial"))
+
+
+def _one_bit_to_each_input(settings: Settings) -> Iterator[Breach]:
+    for index, each in enumerate(settings.interlock_inputs):
+        if (each.modbus.discrete_input is None) == (each.modbus.coil is None):
+            path = ("interlock_inputs", index, "modbus")
+            text = "give exactly one of discrete_input and coil"
+            yield broken((*path, "discrete_input"), text, (*path, "coil"))
+
+
+def _one_unit_to_each_device(settings: Settings) -> Iterator[Breach]:
+    seen: dict[tuple[str, int], str] = {}
+    for index, unit in enumerate(settings.units):
+        link = unit.modbus
+        path = ("units", index, "modbus")
+        if link.host is None and link.serial is None:
+            continue
+        first = seen.setdefault((line_of(link), link.unit_id), unit.id)
+        if first != unit.id:
+            yield broken(
+                (*path, "unit_id"),
+                f"{line_of(link)} unit id {link.unit_id} is already {first}:"
+                " two units cannot be one device",
+                *((*path, name) for name in ("host", "port", "serial")),
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine and cannot be a real device."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _simulated_stays_here(settings: Settings) -> Iterator[Breach]:
+    """A simulated device is served at its own address, so that must not be a real one's."""
+    for path, host, serial in _simulated(settings):
+        if serial is not None and serial.startswith("/dev/"):
+            text = (
+                f"{serial} may be a real line, but its device is simulated;"
+                " give a path outside /dev, where a pseudo-terminal is put, or another mode"
+            )
+            yield broken((*path, "serial"), text, ("mode",))
+        if host is not None and not is_loopback(host):
+            text = (
+                f"{host} may be a real device, but it is simulated;"
+                " use an address in 127.0.0.0/8, ::1 or localhost, or another mode"
+            )
+            yield broken((*path, "host"), text, ("mode",))
+
+
+def _simulated(settings: Settings) -> Iterator[tuple[KeyPath, str | None, str | None]]:
+    """Path, host and serial line of all that is simulated in this mode."""
+    everything = settings.mode == "simulation"
+    for index, unit in enumerate(settings.units):
+        if everything or (settings.mode == "hil" and unit.simulate):
+            yield ("units", index, "modbus"), unit.modbus.host, unit.modbus.serial
+    if everything:
+        for index, each in enumerate(settings.interlock_inputs):
+            yield ("interlock_inputs", index, "modbus"), each.modbus.host, each.modbus.serial
+        for index, pmu in enumerate(settings.pmu):
+            yield ("pmu", index), pmu.host, None
+
+
+# --- names ---
+
+
+def campuses(settings: Settings) -> Iterator[tuple[KeyPath, CampusSettings]]:
+    """Every campus of the hierarchy, with its path."""
+    for s, state in enumerate(settings.country.states):
+        for c, city in enumerate(state.cities):
+            for k, campus in enumerate(city.campuses):
+                yield ("country", "states", s, "cities", c, "campuses", k), campus
+
+
+def buildings(settings: Settings) -> Iterator[tuple[KeyPath, BuildingSettings]]:
+    """Every building of the hierarchy, with its path."""
+    for path, campus in campuses(settings):
+        for index, building in enumerate(campus.buildings):
+            yield (*path, "buildings", index), building
+
+
+def _unique_ids(settings: Settings) -> Iterator[Breach]:
+    yield from _twice(_devices(settings), {SITE: "the site itself"})
+    states = [
+        (("country", "states", index), each.id)
+        for index, each in enumerate(settings.country.states)
+    ]
+    cities = [
+        ((*path, "cities", index), city.id)
+        for (path, _), state in zip(states, settings.country.states, strict=True)
+        for index, city in enumerate(state.cities)
+    ]
+    yield from _twice(states)
+    yield from _twice(cities)
+    yield from _twice((path, campus.id) for path, campus in campuses(settings))
+    reserved = {unit.id: f"unit {unit.id}" for unit in settings.units}
+    places = [(path, building.id) for path, building in buildings(settings)]
+    yield from _twice(places, {SITE: "the site itself", **reserved})
+
+
+def _devices(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    sections = (("units", settings.units), ("interlock_inputs", settings.interlock_inputs))
+    for section, members in (*sections, ("pmu", settings.pmu)):
+        for index, member in enumerate(members):
+            yield (section, index), _id_of(member)
+
+
+def _id_of(member: Any) -> str:
+    return str(member.id)
+
+
+def _twice(
+    entries: Iterable[tuple[KeyPath, str]], reserved: dict[str, str] | None = None
+) -> Iterator[Breach]:
+    seen: dict[str, str] = dict(reserved or {})
+    for path, id_ in entries:
+        if id_ in seen:
+            yield broken((*path, "id"), f"{id_} is already the id of {seen[id_]}; ids are unique")
+        seen.setdefault(id_, dotted(path))
+
+
+def _buildings_exist(settings: Settings) -> Iterator[Breach]:
+    known = {building.id for _, building in buildings(settings)}
+    for index, unit in enumerate(settings.units):
+        if known and unit.building not in known:
+            yield broken(
+                ("units", index, "building"),
+                f"{unit.building} is not a building of campus.yaml: {', '.join(sorted(known))}",
+                ("country",),
+            )
+
+
+def _scopes_exist(settings: Settings) -> Iterator[Breach]:
+    known = {SITE, *(building.id for _, building in buildings(settings))}
+    known |= {each for unit in settings.units for each in (unit.id, unit.building)}
+    names = [
+        ("units", index, key) for index in range(len(settings.units)) for key in ("id", "building")
+    ]
+    for index, each in enumerate(settings.interlock_inputs):
+        if each.scope not in known:
+            yield broken(
+                ("interlock_inputs", index, "scope"),
+                f"{each.scope} is neither site nor a building nor a unit",
+                ("country",),
+                *names,
+            )
+
+
+def _zone_exists(settings: Settings) -> Iterator[Breach]:
+    zone = settings.site.timezone
+    try:
+        zoneinfo.ZoneInfo(zone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        known = bool(zoneinfo.available_timezones())
+        remedy = "" if known else " (this machine has no zones at all: install tzdata)"
+        text = f"no time zone {zone}; a name like Asia/Kolkata{remedy}"
+        yield broken(("site", "timezone"), text)
+
+
+# --- frequency ---
+
+
+def _deadband(settings: Settings) -> Iterator[Breach]:
+    names = ("deadband_low_hz", "nominal_hz", "deadband_high_hz")
+    yield from ascending(("droop",), settings.droop, *names)
+
+
+RULES: tuple[Callable[[Settings], Iterator[Breach]], ...] = (
+    _zone_exists,
+    _windows,
+    _one_way_to_each_device,
+    _one_unit_to_each_device,
+    _one_bit_to_each_input,
+    _simulated_stays_here,
+    _polled_in_time,
+    _revert_accepted,
+    _unique_ids,
+    _buildings_exist,
+    _scopes_exist,
+    _deadband,
+)
+
+
+# --- device profiles ---
+
+
+def profile_rules(profile: DeviceProfile) -> Iterator[Breach]:
+    """What must hold inside one device profile."""
+    yield from _references(profile)
+    yield from _slow_points(profile)
+    yield from _renewed_in_time(profile)
+
+
+def _references(profile: DeviceProfile) -> Iterator[Breach]:
+    used: list[tuple[KeyPath, str | None, str]] = [
+        *(
+            (("points", name, "moves_with"), s.moves_with, "points")
+            for name, s in profile.points.items()
+        ),
+        *(
+            (("writes", name, "read_back"), s.read_back, "points")
+            for name, s in profile.writes.items()
+        ),
+        *(
+            ((name, index, "write"), step.write, "writes")
+            for name in ("enable", "disable", "on_stop")
+            for index, step in enumerate(getattr(profile, name))
+        ),
+    ]
+    known = {"points": set(map(str, profile.points)), "writes": set(map(str, profile.writes))}
+    for path, name, section in used:
+        if name is not None and name not in known[section]:
+            yield broken(path, f"{name} is not among the {section}", (section,))
+
+
+def _slow_points(profile: DeviceProfile) -> Iterator[Breach]:
+    for point, spec in profile.points.items():
+        if spec.group is Group.SLOW and spec.max_age_s < 2.0 * SLOW_PERIOD_S:
+            path = ("points", point)
+            yield broken(
+                (*path, "max_age_s"),
+                f"{spec.max_age_s:g} s, but slow points are read every {SLOW_PERIOD_S:g} s:"
+                f" at least {2.0 * SLOW_PERIOD_S:g}",
+                (*path, "group"),
+            )
+
+
+def _renewed_in_time(profile: DeviceProfile) -> Iterator[Breach]:
+    if profile.revert.kind != "timeout":
+        return
+    slowest_s = max(
+        [profile.revert.heartbeat_s]
+        + [spec.period_s for name, spec in profile.writes.items() if name == "heartbeat"]
+    )
+    if 2.0 * slowest_s > profile.revert.timeout_s:
+        yield broken(
+            ("revert", "timeout_s"),
+            f"{profile.revert.timeout_s:g} s must hold two renewals of {slowest_s:g} s:"
+            f" at least {2.0 * slowest_s:g}, or a shorter heartbeat_s",
+            ("revert", "heartbeat_s"),
+            ("writes", "heartbeat", "period_s"),
+        )

@@ -1,0 +1,381 @@
+"""The writer of one Modbus unit: what to send, when, and what the answers and read-backs mean.
+
+It does no I/O: its link asks for the next frame and tells what became of it. It has no clock of its
+own either: setpoints are renewed and the heartbeat is counted up only when the gate offers, so a
+tick that stops ends in the device's own revert. A setpoint of 0 goes before everything else; any
+other waits until the revert timer is programmed and the enable sequence was answered.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+
+from vppd.core.alarms import Code
+from vppd.core.model import (
+    Cleared,
+    Outcome,
+    Point,
+    UnitId,
+    WriteResult,
+)
+from vppd.core.ports import Clock, Report
+from vppd.core.profile import DeviceProfile, Step, Writable
+from vppd.field.decode import check_writable, encode
+from vppd.field.drivers.echo import Echo
+from vppd.field.drivers.setpoint import Frame, Purpose, Setpoint, is_volatile, setpoints
+from vppd.field.presence import Presence
+
+RENEWAL_MAX_S = 2.5
+REFUSED_PAUSE_S = 1.0  # the same setpoint is not offered sooner to a device that refused it
+SEQUENCE_PAUSE_S = 2.0
+TIMER_PAUSE_MAX_S = 60.0
+SEQUENCE_REFUSALS = 3
+COUNTER_MAX = 0xFFFF
+
+
+class ModbusActuator:
+    """core.ports.Actuator of one Modbus unit."""
+
+    def __init__(
+        self, unit: UnitId, profile: DeviceProfile, clock: Clock, report: Report, presence: Presence
+    ) -> None:
+        """Raises ValueError for a profile with a register type that cannot be written."""
+        for spec in profile.writes.values():
+            check_writable(spec)
+        self.unit = unit
+        self.presence = presence
+        self._profile, self._clock, self._report = profile, clock, report
+        self._setpoints = setpoints(profile)
+        self._newest: Cleared | None = None
+        self._renewal_s = min(profile.revert.timeout_s / 2.0, RENEWAL_MAX_S)
+        self._echo = Echo(unit, profile, report)
+        self._steps: deque[Step] = deque()
+        self._steps_s = 0.0
+        self._refusals = 0
+        self._on: bool | None = None
+        self._timer = profile.revert.kind == "timeout"
+        self._timer_set, self._timer_s = not self._timer, 0.0
+        self._timer_pause_s = SEQUENCE_PAUSE_S
+        self._beat_s = -math.inf
+        self._beat_waits_s = math.inf
+        self._restarted = False
+        self._finishing = self._leaving = False  # 0 is awaited; on_stop is being written
+        self._finished = asyncio.Event()
+        self._due_s = math.inf
+        # What its link and its poll are told, once it has them.
+        self.wake: Callable[[], None] = _nobody  # something is due
+        self.hurry: Callable[[], None] = _nobody  # a read-back is awaited
+
+    # ---- the half that the gate holds ---------------------------------------------------------
+
+    def offer(self, cleared: Cleared) -> None:
+        """Hand over the newest setpoint; outcomes come as reports."""
+        self._newest = cleared
+        now_s = self._clock.now_s()
+        if not self._setpoints:
+            self._tell(Outcome.REFUSED, "its profile writes no setpoint")
+            return
+        for each in self._setpoints:
+            each.aim(cleared)
+            self._judge_need(each, now_s)
+        if self._beats and now_s - self._beat_s >= self._profile.revert.heartbeat_s:
+            self._beat_waits_s = min(self._beat_waits_s, now_s)
+        if all(each.target == each.sent and each.waits_s == math.inf for each in self._setpoints):
+            self._tell(Outcome.HELD, cleared_at_s=cleared.at_s)
+        self._reschedule(now_s)
+
+    def enable(self, *, on: bool) -> None:
+        """Send the enable or disable sequence; it is sent again when the device restarts."""
+        self._on = on
+        self._begin(self._sequence())
+
+    def reset_alarms(self) -> None:
+        """Ask the device to reset its own alarms, where its profile can."""
+        if Writable.RESET_ALARMS in self._profile.writes:
+            self._steps.append(Step(write=Writable.RESET_ALARMS, value=1.0))
+            self._reschedule(self._clock.now_s())
+
+    async def finish(self) -> None:
+        """Return when the 0 offered before was read back and `on_stop` was answered, or when the
+        device is lost."""
+        if not self._setpoints or self.presence.up is not True:
+            return
+        self._finishing = True
+        self.hurry()
+        self.wake()
+        await self._finished.wait()
+
+    # ---- the half that the link holds ---------------------------------------------------------
+
+    def due_s(self) -> float:
+        """Since when a write waits, or from when one is due; `inf`: none."""
+        return self._due_s
+
+    def next_frame(self, now_s: float) -> Frame | None:
+        """The write to send at this instant, if any."""
+        self._drop_needless_steps()
+        for due_s, purpose in self._candidates(now_s):
+            if due_s <= now_s:
+                return self._frame(purpose)
+        self._reschedule(now_s)
+        return None
+
+    def written(self, frame: Frame, at_s: float) -> None:
+        """The device answered the write."""
+        self._count(frame)
+        match frame.purpose:
+            case Purpose.SETPOINT:
+                self._setpoint_written(frame, at_s)
+            case Purpose.TIMER:
+                self._timer_set, self._timer_pause_s = True, SEQUENCE_PAUSE_S
+                self._echo.timer_written(at_s)
+            case Purpose.STEP:
+                self._step_done(at_s)
+            case Purpose.HEARTBEAT:
+                self._beat_s, self._beat_waits_s = at_s, math.inf
+                self._echo.beat_written(frame.registers[0], at_s)
+        if self._restarted and self._timer_set and not self._steps:
+            self._restarted = False
+            self._echo.tell(Code.DEVICE_RESET, False, at_s, "programmed again")
+        self._reschedule(at_s)
+
+    def refused(self, frame: Frame, text: str, at_s: float) -> None:
+        """The device answered that it will not."""
+        told = f"{', '.join(frame.writes)} {text}"
+        match frame.purpose:
+            case Purpose.SETPOINT:
+                each = self._setpoint_of(frame)
+                each.refused, each.refused_s = frame.registers, at_s
+                each.forget()
+                each.waits_s, each.tried_s = math.inf, at_s
+                self._echo.setpoint_unknown()
+            case Purpose.TIMER:
+                self._timer_s = at_s + self._timer_pause_s
+                self._timer_pause_s = min(2.0 * self._timer_pause_s, TIMER_PAUSE_MAX_S)
+                self._echo.tell(Code.REVERT_NOT_SET, True, at_s, told)
+            case Purpose.STEP:
+                self._step_refused(at_s)
+            case Purpose.HEARTBEAT:
+                self._beat_s, self._beat_waits_s = at_s, math.inf
+                self._echo.beat_refused(told, at_s)
+        self._tell(Outcome.REFUSED, told, frame.cleared_at_s)
+        self._reschedule(at_s)
+
+    def unanswered(self, frame: Frame, text: str, at_s: float) -> None:
+        """No answer: what the device holds is unknown."""
+        if frame.purpose is Purpose.SETPOINT:
+            each = self._setpoint_of(frame)
+            each.forget()
+            each.tried_s = at_s
+            each.waits_s = at_s if self._finishing else math.inf  # the gate will offer again
+            self._echo.setpoint_unknown()
+        self._tell(Outcome.LOST, f"{', '.join(frame.writes)}: {text}", frame.cleared_at_s)
+        self._reschedule(at_s)
+
+    def reopened(self) -> None:
+        """The device may have restarted: nothing that was told to it counts any more."""
+        self._forget(reopened=bool(self._on) and not self._steps)
+
+    def lost(self) -> None:
+        """The device ceased to answer."""
+        self.reopened()
+        self._finished.set()
+
+    def observe(self, values: Mapping[Point, float | None], begun_s: float) -> None:
+        """Take what a poll that began then read of the registers we write."""
+        seen = {
+            point: value
+            for point, value in values.items()
+            if value is not None and math.isfinite(value)
+        }
+        self._echo.take(seen)
+        settled = self._on and not self._steps and begun_s >= self._steps_s
+        asserted = self._profile.enable if settled else ()
+        if text := self._echo.restarted(seen, begun_s, asserted):
+            self._begin_again(text, begun_s)
+            return
+        self._echo.check_enabled(seen, begun_s, asserted)
+        if not self._echo.check_timer(seen, begun_s) and self._timer_set:
+            self._timer_set, self._timer_s = False, begun_s
+        same = self._echo.check_setpoint(seen, begun_s)
+        if self._finishing and same and self._holds_zero():
+            self._finishing, self._leaving = False, True
+            self._begin(self._profile.on_stop)
+            self._end_when_left()
+        self._reschedule(self._clock.now_s())
+
+    # ---- what to send -------------------------------------------------------------------------
+
+    @property
+    def _beats(self) -> bool:
+        return Writable.HEARTBEAT in self._profile.writes and self._timer
+
+    def _judge_need(self, each: Setpoint, now_s: float) -> None:
+        """Whether a setpoint must be sent: it changed, is disputed, or is due for renewal."""
+        stale = is_volatile(each.specs) and now_s - each.sent_s >= self._renewal_s
+        paused = each.target == each.refused and now_s - each.refused_s < REFUSED_PAUSE_S
+        if paused or (each.target == each.sent and not stale and not self._echo.disputed):
+            each.waits_s = math.inf
+        else:
+            each.waits_s = min(each.waits_s, now_s)
+
+    def _candidates(self, now_s: float) -> Iterator[tuple[float, Purpose]]:
+        """What waits to be sent, most urgent first, each with the time it is due."""
+        newest = self._newest
+        live = newest is not None and now_s < newest.valid_until_s
+        waiting = self._waiting() if live else None
+        if waiting is not None and self._at_zero():
+            yield waiting.due_s, Purpose.SETPOINT
+        if live and not self._timer_set:
+            yield self._timer_s, Purpose.TIMER
+        if self._steps:
+            yield self._steps_s, Purpose.STEP
+        beat = live and self._beat_waits_s < math.inf
+        overdue = now_s - self._beat_s >= 1.5 * self._profile.revert.heartbeat_s
+        if beat and overdue:
+            yield self._beat_waits_s, Purpose.HEARTBEAT
+        if waiting is not None and self._timer_set and not self._steps:
+            yield waiting.due_s, Purpose.SETPOINT
+        if beat and not overdue:
+            yield self._beat_waits_s, Purpose.HEARTBEAT
+
+    def _frame(self, purpose: Purpose) -> Frame | None:
+        match purpose:
+            case Purpose.SETPOINT:
+                waiting = self._waiting()
+                return self._setpoint_frame(waiting) if waiting is not None else None
+            case Purpose.TIMER:
+                return self._one(
+                    purpose, Writable.COMMAND_TIMEOUT_S, self._profile.revert.timeout_s
+                )
+            case Purpose.STEP:
+                return self._one(purpose, self._steps[0].write, self._steps[0].value)
+            case Purpose.HEARTBEAT:
+                count = self._echo.beat % COUNTER_MAX + 1  # never 0, which is what a restart shows
+                return self._one(purpose, Writable.HEARTBEAT, count)
+
+    def _setpoint_frame(self, each: Setpoint) -> Frame:
+        spec = each.specs[0]
+        cleared_at_s = self._newest.at_s if self._newest is not None else 0.0
+        return Frame(
+            Purpose.SETPOINT, spec.address, each.target, spec.function, each.writes, cleared_at_s
+        )
+
+    def _one(self, purpose: Purpose, write: Writable, value: float) -> Frame:
+        spec = self._profile.writes[write]
+        return Frame(purpose, spec.address, encode(spec, value), spec.function, (write,))
+
+    def _waiting(self) -> Setpoint | None:
+        return next((each for each in self._setpoints if each.waits_s < math.inf), None)
+
+    def _reschedule(self, now_s: float) -> None:
+        before_s = self._due_s
+        self._due_s = min((due_s for due_s, _ in self._candidates(now_s)), default=math.inf)
+        if self._due_s < before_s:
+            self.wake()
+
+    def _at_zero(self) -> bool:
+        return not any(any(each.target) for each in self._setpoints)
+
+    def _holds_zero(self) -> bool:
+        return all(each.sent is not None and not any(each.sent) for each in self._setpoints)
+
+    def _setpoint_of(self, frame: Frame) -> Setpoint:
+        return next(each for each in self._setpoints if each.writes == frame.writes)
+
+    # ---- sequences ----------------------------------------------------------------------------
+
+    def _begin(self, steps: tuple[Step, ...]) -> None:
+        self._steps = deque(steps)
+        self._steps_s, self._refusals = self._clock.now_s(), 0
+        self._reschedule(self._steps_s)
+
+    def _begin_again(self, text: str, at_s: float) -> None:
+        """The device restarted: tell it everything anew."""
+        self._echo.tell(Code.DEVICE_RESET, True, at_s, text)
+        self._restarted = True
+        self._forget(reopened=False)
+        if self._on is not None:
+            self._begin(self._sequence())
+
+    def _sequence(self) -> tuple[Step, ...]:
+        return self._profile.enable if self._on else self._profile.disable
+
+    def _drop_needless_steps(self) -> None:
+        """Non-volatile memory is not written with what it already holds."""
+        while self._steps:
+            step = self._steps[0]
+            spec = self._profile.writes[step.write]
+            if spec.volatile or self._echo.shows(spec.read_back) != step.value:
+                return
+            self._step_done(self._clock.now_s())
+
+    def _step_done(self, at_s: float) -> None:
+        step = self._steps.popleft()
+        self._steps_s, self._refusals = at_s, 0
+        for each in self._setpoints:
+            if step.write in each.writes:
+                each.forget()
+                self._echo.setpoint_unknown()
+        self._end_when_left()
+
+    def _step_refused(self, at_s: float) -> None:
+        self._refusals += 1
+        self._steps_s = at_s + SEQUENCE_PAUSE_S
+        if self._refusals >= SEQUENCE_REFUSALS:
+            self._steps.clear()
+            self._end_when_left()
+
+    def _end_when_left(self) -> None:
+        if self._leaving and not self._steps:
+            self._finished.set()
+
+    def _forget(self, *, reopened: bool) -> None:
+        for each in self._setpoints:
+            each.forget()
+        self._timer_set = not self._timer
+        self._echo.told_nothing(reopened=reopened)
+
+    # ---- what to tell -------------------------------------------------------------------------
+
+    def _setpoint_written(self, frame: Frame, at_s: float) -> None:
+        each = self._setpoint_of(frame)
+        each.hold(frame.registers)
+        each.sent_s = each.tried_s = at_s
+        if each.target == frame.registers:
+            each.waits_s = math.inf
+        if self._finishing:
+            self.hurry()
+        self._echo.setpoint_written(self._held(), at_s)
+        if all(other.waits_s == math.inf for other in self._setpoints if other is not each):
+            self._tell(Outcome.WRITTEN, cleared_at_s=frame.cleared_at_s)
+
+    def _held(self) -> Mapping[Writable, float]:
+        """What the device answered to hold, in kW and kvar."""
+        if len(self._setpoints) == 1:
+            return self._setpoints[0].values
+        return {write: value for each in self._setpoints for write, value in each.values.items()}
+
+    def _tell(self, outcome: Outcome, text: str = "", cleared_at_s: float = 0.0) -> None:
+        held = self._held() if outcome in {Outcome.WRITTEN, Outcome.HELD} else {}
+        self._report(
+            WriteResult(
+                self.unit,
+                outcome,
+                held.get(Writable.POWER_KW),
+                held.get(Writable.REACTIVE_KVAR),
+                self._clock.now_s(),
+                text,
+                cleared_at_s,
+            )
+        )
+
+    def _count(self, frame: Frame) -> None:
+        self.presence.counters.writes += 1
+        if not is_volatile(self._profile.writes[write] for write in frame.writes):
+            self.presence.counters.nvm_writes += 1
+
+
+def _nobody() -> None:
+    """Nobody to tell yet."""

@@ -1,0 +1,104 @@
+"""The setpoint registers of a unit and the frames that write them. Pure."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from vppd.core.model import Cleared
+from vppd.core.profile import DeviceProfile, Writable, WriteSpec
+from vppd.field.decode import encode, register_count, written
+from vppd.field.drivers.modbus import WRITE_SEVERAL
+
+SETPOINTS = (Writable.POWER_KW, Writable.REACTIVE_KVAR)
+
+
+class Purpose(Enum):
+    """What a write is for."""
+
+    SETPOINT = "setpoint"
+    TIMER = "revert timer"
+    STEP = "sequence"
+    HEARTBEAT = "heartbeat"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One write request."""
+
+    purpose: Purpose
+    address: int
+    registers: tuple[int, ...]
+    function: int
+    writes: tuple[Writable, ...]
+    cleared_at_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Setpoint:
+    """Setpoint registers that one frame writes."""
+
+    writes: tuple[Writable, ...]
+    specs: tuple[WriteSpec, ...]
+    target: tuple[int, ...] = ()
+    aimed: tuple[float, float] | None = None  # kW and kvar that the target was made of
+    sent: tuple[int, ...] | None = None  # as last answered; None: what it holds is unknown
+    values: Mapping[Writable, float] = field(default_factory=dict)  # the same in our units
+    sent_s: float = -math.inf
+    tried_s: float = -math.inf
+    waits_s: float = math.inf  # since when the target waits to be sent
+    refused: tuple[int, ...] | None = None
+    refused_s: float = -math.inf
+
+    @property
+    def due_s(self) -> float:
+        return max(self.waits_s, self.tried_s + max(spec.period_s for spec in self.specs))
+
+    def aim(self, cleared: Cleared) -> None:
+        """Encode what was cleared."""
+        wanted = (cleared.power_kw, cleared.reactive_kvar)
+        if wanted == self.aimed:
+            return
+        self.aimed = wanted
+        asked = dict(zip(SETPOINTS, wanted, strict=True))
+        parts = (
+            encode(spec, asked[write]) for write, spec in zip(self.writes, self.specs, strict=True)
+        )
+        self.target = tuple(register for part in parts for register in part)
+
+    def hold(self, registers: tuple[int, ...]) -> None:
+        """The device answered to hold these."""
+        size = len(registers) // len(self.specs)
+        self.sent, self.refused = registers, None
+        self.values = {
+            write: written(spec, registers[at * size : (at + 1) * size])
+            for at, (write, spec) in enumerate(zip(self.writes, self.specs, strict=True))
+        }
+
+    def forget(self) -> None:
+        """What the device holds is not known."""
+        self.sent, self.values = None, {}
+
+
+def is_volatile(specs: Iterable[WriteSpec]) -> bool:
+    """Whether none of these wears with every write."""
+    return all(spec.volatile for spec in specs)
+
+
+def setpoints(profile: DeviceProfile) -> tuple[Setpoint, ...]:
+    """Power and reactive power in one frame where they are neighbours, else power first."""
+    given = [
+        (write, profile.writes[write])
+        for write in SETPOINTS
+        if write in profile.writes and not profile.read_only
+    ]
+    if len(given) > 1:
+        (first, power), (second, reactive) = given
+        size = register_count(power)
+        if (
+            power.function == reactive.function == WRITE_SEVERAL
+            and power.address + size == reactive.address
+            and size == register_count(reactive)
+        ):
+            return (Setpoint((first, second), (power, reactive)),)
+    return tuple(Setpoint((write,), (spec,)) for write, spec in given)

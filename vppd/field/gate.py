@@ -1,0 +1,481 @@
+"""The gate: the only code that may command a device.
+
+It holds every Actuator, makes every Cleared, and runs every interlock on every unit at every tick.
+Everything that narrows a setpoint is a Limit, and every Limit contains 0: whatever is asked, the
+gate only moves it towards zero. No boolean opens it. A rule that raises trips the unit. A unit
+nobody asks for is asked 0. When nobody asks at all, it asks 0 for everybody.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from vppd.core.alarms import Code
+from vppd.core.asset import Asset
+from vppd.core.envelope import clamp, intersect, ramp, within_circle
+from vppd.core.model import (
+    SITE,
+    Clamp,
+    Cleared,
+    DeviceReport,
+    Limit,
+    Point,
+    Request,
+    Snapshot,
+    UnitId,
+    UnitState,
+)
+from vppd.core.ports import Actuator, Clock
+from vppd.field.audit import Audit, is_silence, told
+from vppd.field.feeders import Feeders, fit_active, fit_reactive
+from vppd.field.interlocks import RULES, needs
+from vppd.field.latches import Latch, Latches
+from vppd.field.rule import Look, Notes, Rule, Verdict
+from vppd.field.standing import (
+    CUT_KW,
+    Parts,
+    Standing,
+    heard_since,
+    parts_of,
+    resumed_kw,
+    since_s,
+)
+
+LEASE_S = 1.0  # a device may hold a setpoint so long without hearing from the tick
+DEADMAN_S = 0.5
+START_GRACE_S = 3.0
+REVERT_GRACE_S = 1.0  # beyond its own timer a lost unit may still do what it was told so long
+
+
+@dataclass(frozen=True, slots=True)
+class UnitDecision:
+    """What the gate made of one unit in one tick."""
+
+    request: Request
+    cleared: Cleared
+    room: Limit
+    state: UnitState
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(slots=True)
+class _Unit:
+    """One unit at the gate, with all it remembers."""
+
+    asset: Asset
+    actuator: Actuator | None
+    rules: tuple[Rule, ...]
+    standing: Standing
+    missing: set[Point]
+    notes: dict[Code, Notes] = field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    room: Limit = field(default_factory=lambda: Limit(0.0, 0.0, Code.STARTING))
+    frequency_kw: float = 0.0
+    wanted_on: bool | None = None
+
+
+class Gate:
+    """One gate for the whole site."""
+
+    def __init__(
+        self,
+        assets: Sequence[Asset],
+        actuators: Mapping[UnitId, Actuator],
+        inputs: Mapping[UnitId, str],
+        feeders: Feeders,
+        latches: Latches,
+        audit: Audit,
+        clock: Clock,
+        rules: Sequence[Rule] = RULES,
+    ) -> None:
+        """`inputs` maps each hardware interlock to its scope."""
+        self._clock, self._latches, self._audit, self._feeders = clock, latches, audit, feeders
+        self._inputs = dict(inputs)
+        self._judged: Snapshot | None = None
+        self._stopping = False
+        self._dead = False
+        self._started_s = self._asked_s = clock.now_s()
+        self._silent: dict[str, list[Limit]] = {}
+        self._units: dict[UnitId, _Unit] = {}
+        for asset in assets:
+            applicable = tuple(rule for rule in rules if rule.applies(asset))
+            standing = Standing(asset.id, audit.alarm, self._trip_unit, self._asked_s)
+            actuator = None if asset.read_only else actuators.get(asset.id)
+            missing = set(needs(asset, applicable))
+            self._units[asset.id] = _Unit(asset, actuator, applicable, standing, missing)
+            if not asset.reverts:
+                audit.alarm(Code.NO_REVERT, asset.id, True, "")
+        for latch in latches.all():
+            if latch.code is not Code.DISABLED:
+                audit.alarm(latch.code, UnitId(latch.scope), True, latch.text)
+        self.decisions: Mapping[UnitId, UnitDecision] = {}
+
+    # ---- what the operator may do -------------------------------------------------------------
+
+    def trip(self, scope: str, code: Code, text: str, by: str) -> None:
+        """Latch a shutdown of a scope; an operator's emergency stop is one."""
+        if self._latches.trip(scope, code, text, self._clock.utc(), by):
+            self._judged = None  # whatever was judged at this instant is judged again
+            self._audit.alarm(code, UnitId(scope), True, text)
+
+    def reset(self, scope: str, by: str) -> tuple[Latch, ...]:
+        """Undo the trips of a scope. A cause that is still there trips again at the next tick."""
+        gone = self._latches.reset(scope, self._clock.utc(), by)
+        for latch in gone:
+            self._audit.alarm(latch.code, UnitId(scope), False, f"reset by {by}")
+        for unit in self._units.values():
+            if scope in (SITE, unit.asset.building, unit.asset.id):
+                unit.standing.pardon()
+                if unit.actuator is not None:
+                    unit.actuator.reset_alarms()
+        return gone
+
+    def disable(self, unit: UnitId, by: str) -> None:
+        """Hold one unit at 0 until enabled, over restarts."""
+        self._judged = None
+        self._latches.disable(unit, self._clock.utc(), by)
+
+    def enable(self, unit: UnitId, by: str) -> None:
+        """Let a disabled unit work again."""
+        self._latches.enable(unit, self._clock.utc(), by)
+
+    # ---- what others may know -----------------------------------------------------------------
+
+    @property
+    def shut_by(self) -> str | None:
+        """Why the whole site gives nothing, or None when the gate is open."""
+        if self._stopping:
+            return Code.STOPPING
+        if self._dead:
+            return Code.DEAD_MAN
+        for latch in self._latches.all():
+            if latch.scope == SITE:
+                return f"{latch.code}: {latch.text}"
+        for limit in self._silent.get(SITE, ()):
+            return f"{limit.why}: {limit.detail}"
+        if self._units and all(unit.missing for unit in self._units.values()):
+            return Code.STARTING
+        return None
+
+    @property
+    def latches(self) -> Latches:
+        """Everything latched."""
+        return self._latches
+
+    def standing(self, unit: UnitId) -> Standing:
+        """What the writer of a unit reported."""
+        return self._units[unit].standing
+
+    def report(self, report: DeviceReport) -> None:
+        """Where every writer reports what became of its setpoints."""
+        unit = self._units.get(report.unit)
+        if unit is not None:
+            unit.standing.report(report)
+
+    def proven(self, now_s: float) -> bool:
+        """Whether every unit had an outcome by its deadline: what the watchdog is fed from."""
+        return all(
+            unit.standing.proven(now_s)
+            for unit in self._units.values()
+            if unit.actuator is not None
+        )
+
+    # ---- the tick -----------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """The tick and the writers start now: from here on silence means something."""
+        self._started_s = self._asked_s = self._clock.now_s()
+        for unit in self._units.values():
+            unit.standing.started_s = self._started_s
+
+    def room(self, now: Snapshot) -> Mapping[UnitId, Limit]:
+        """What each unit may do at this instant; judged once a snapshot."""
+        if now is not self._judged:
+            self._judged = now
+            self._look_at_inputs(now)
+            for unit in self._units.values():
+                self._judge(unit, now)
+        return {id_: unit.room for id_, unit in self._units.items()}
+
+    def reaches(self, now: Snapshot) -> Mapping[UnitId, tuple[float, float]]:
+        """How far each unit's ramp can take its base now, kW in and out, from what was
+        acknowledged."""
+        self.room(now)
+        reaches: dict[UnitId, tuple[float, float]] = {}
+        for id_, unit in self._units.items():
+            acked = unit.standing.acked
+            step_kw = unit.asset.safety.ramp_max_kw_per_s * since_s(now, acked)
+            reaches[id_] = (
+                max(-acked.base_kw, 0.0) + step_kw,
+                max(acked.base_kw, 0.0) + step_kw,
+            )
+        return reaches
+
+    def submit(self, now: Snapshot, requests: Iterable[Request]) -> Sequence[Cleared]:
+        """Decide on the whole site at one instant, hand the answers to the writers, audit them."""
+        self._dead = False
+        self._asked_s = now.now_s
+        return self._decide(now, {request.unit: request for request in requests})
+
+    def watch(self, snapshot: Callable[[], Snapshot]) -> None:
+        """The dead man: called apart from the tick; when that has gone quiet, asks 0 for all."""
+        self._dead = self._clock.now_s() - self._asked_s > DEADMAN_S
+        self._audit.alarm(Code.DEAD_MAN, SITE, self._dead, "")
+        if self._dead:
+            self._decide(snapshot(), {})
+
+    def stop(self, now: Snapshot) -> Sequence[Actuator]:
+        """0 kW and 0 kvar for all from now on; gives the actuators to wait for."""
+        self._stopping = True
+        self._judged = None
+        self._decide(now, {})
+        return [unit.actuator for unit in self._units.values() if unit.actuator is not None]
+
+    # ---- inside -------------------------------------------------------------------------------
+
+    def _trip_unit(self, unit: UnitId, code: Code, text: str) -> None:
+        self.trip(unit, code, text, "vppd")
+
+    def _look_at_inputs(self, now: Snapshot) -> None:
+        self._silent = {}
+        for id_, scope in self._inputs.items():
+            name = id_.removeprefix("input:")
+            value = now.fresh(id_, Point.HEALTHY)
+            begun = (
+                now.now_s - self._started_s > START_GRACE_S or (id_, Point.HEALTHY) in now.readings
+            )
+            silent = value is None and begun
+            self._audit.alarm(Code.INTERLOCK_SILENT, id_, silent, f"{name} does not answer")
+            if value is None:
+                limit = Limit(0.0, 0.0, Code.INTERLOCK_SILENT, f"{name} does not answer")
+                self._silent.setdefault(scope, []).append(limit)
+            elif value != 1.0:
+                self.trip(scope, Code.INTERLOCK_INPUT, f"{name} is not healthy", "vppd")
+
+    def _judge(self, unit: _Unit, now: Snapshot) -> None:
+        look = Look(now, unit.asset, unit.frequency_kw)
+        verdicts: list[Verdict] = []
+        for rule in unit.rules:
+            try:
+                verdict, notes = rule.judge(look, unit.notes.get(rule.code, ()))
+            except Exception as error:  # noqa: BLE001  a limiter that raises must trip, not be skipped
+                text = f"rule {rule.code} failed: {error!r}"
+                self._trip_unit(unit.asset.id, Code.RULE_ERROR, text)
+                continue
+            unit.notes[rule.code] = notes
+            if verdict is not None:
+                verdicts.append(verdict)
+                if verdict.trips:
+                    self._trip_unit(unit.asset.id, verdict.rule, verdict.text)
+        self._see(unit, now)
+        unit.verdicts = tuple(verdicts)
+        unit.limits = tuple(self._limits(unit))
+        unit.room = intersect(unit.limits)
+        self._audit.violations(unit.asset.id, told(verdicts, starting=bool(unit.missing)))
+
+    def _see(self, unit: _Unit, now: Snapshot) -> None:
+        if unit.missing:
+            unit.missing = {p for p in unit.missing if now.fresh(unit.asset.id, p) is None}
+        standing = unit.standing
+        if standing.resume and heard_since(now, unit.asset.id, standing.down_s):
+            standing.resume = False
+            standing.acked = Parts(resumed_kw(now, unit.asset.id), 0.0, now.now_s)
+        wanted_on = not self._latches.disabled(unit.asset.id) and not self._latches.trips(
+            unit.asset
+        )
+        if unit.actuator is not None and wanted_on is not unit.wanted_on:
+            unit.wanted_on = wanted_on
+            unit.actuator.enable(on=wanted_on)
+
+    def _limits(self, unit: _Unit) -> Iterable[Limit]:
+        asset = unit.asset
+        yield Limit(-asset.rated_kw, asset.rated_kw, Code.RATING, "", asset.apparent_kva)
+        for verdict in unit.verdicts:
+            if verdict.limit is not None:
+                yield verdict.limit
+        if unit.missing:
+            yield Limit(0.0, 0.0, Code.STARTING, "waits for " + ", ".join(sorted(unit.missing)))
+        for latch in self._latches.trips(asset):
+            yield Limit(0.0, 0.0, latch.code, latch.text)
+        if self._latches.disabled(asset.id):
+            yield Limit(0.0, 0.0, Code.DISABLED)
+        if asset.read_only:
+            yield Limit(0.0, 0.0, Code.READ_ONLY)
+        if unit.standing.up is False:
+            yield Limit(0.0, 0.0, Code.LINK_LOST, "does not answer")
+        if self._silent:
+            for scope in (SITE, asset.building, asset.id):
+                yield from self._silent.get(scope, ())
+        if self._stopping:
+            yield Limit(0.0, 0.0, Code.STOPPING)
+
+    def _decide(self, now: Snapshot, requests: Mapping[UnitId, Request]) -> Sequence[Cleared]:
+        self.room(now)
+        asked_kw = [each.base_kw + each.frequency_kw for each in requests.values()]
+        site_kw = sum(each_kw for each_kw in asked_kw if math.isfinite(each_kw))
+        drafts = [
+            self._draft(now, unit, requests.get(id_), site_kw) for id_, unit in self._units.items()
+        ]
+        fitted = self._fit(now, drafts)
+        decisions: dict[UnitId, UnitDecision] = {}
+        broken: list[Exception] = []
+        for unit, request, cleared in fitted:
+            unit.frequency_kw = request.frequency_kw if math.isfinite(request.frequency_kw) else 0.0
+            base_kw = self._ramped_kw(now, unit, request)
+            unit.standing.offered(parts_of(request, base_kw, cleared))
+            try:
+                if unit.actuator is not None and (self._stopping or not unit.standing.yields):
+                    unit.actuator.offer(cleared)
+            except Exception as error:  # noqa: BLE001  raised below, when all others are told
+                broken.append(error)
+            state = self._state(unit, cleared)
+            decisions[unit.asset.id] = UnitDecision(
+                request, cleared, unit.room, state, unit.verdicts
+            )
+        self.decisions = decisions
+        if broken:
+            raise ExceptionGroup("actuators failed", broken)
+        return [each.cleared for each in decisions.values()]
+
+    def _draft(
+        self, now: Snapshot, unit: _Unit, request: Request | None, site_kw: float
+    ) -> tuple[_Unit, Request, Cleared]:
+        request = request or Request(unit.asset.id, 0.0, 0.0)
+        asked_kw = request.base_kw + request.frequency_kw
+        limits = [*unit.limits, *self._ramps(now, unit, request)]
+        if self._dead:
+            limits.append(Limit(0.0, 0.0, Code.DEAD_MAN))
+        power_kw, clamps = clamp(asked_kw, limits)
+        clamps = clamps or tuple(_spared(asked_kw, asked_kw or site_kw, unit.limits))
+        circle_kva = min(limit.apparent_kva for limit in limits)
+        if abs(power_kw) > circle_kva:
+            cut_kw = math.copysign(circle_kva, power_kw)
+            clamps = (*clamps, Clamp(Code.APPARENT_POWER, power_kw, cut_kw))
+            power_kw = cut_kw
+        shut = self._dead or (unit.room.low_kw == 0.0 and unit.room.high_kw == 0.0)
+        kvar = 0.0 if shut else within_circle(power_kw, request.reactive_kvar, circle_kva)
+        if kvar != request.reactive_kvar:
+            detail = f"reactive {request.reactive_kvar:g} to {kvar:.1f} kvar"
+            why = _shutter(limits) if shut else Code.APPARENT_POWER
+            clamps = (*clamps, Clamp(why, power_kw, power_kw, detail))
+        return (
+            unit,
+            request,
+            Cleared(
+                unit.asset.id,
+                power_kw,
+                kvar,
+                asked_kw,
+                request.reactive_kvar,
+                clamps,
+                now.now_s,
+                now.now_s + LEASE_S,
+            ),
+        )
+
+    def _ramps(self, now: Snapshot, unit: _Unit, request: Request) -> Iterable[Limit]:
+        """Ramps are limits too: away from 0 at most a step beyond what was acknowledged."""
+        asked_kw = request.base_kw + request.frequency_kw
+        if not math.isfinite(asked_kw):
+            return
+        base_kw = self._ramped_kw(now, unit, request)
+        if base_kw != request.base_kw:
+            yield _up_to(base_kw + request.frequency_kw, asked_kw, Code.RAMP)
+        device_ramp, acked = unit.asset.safety.device_ramp_kw_per_s, unit.standing.acked
+        if device_ramp is not None:
+            from_kw = acked.base_kw + acked.frequency_kw
+            step_kw = device_ramp * since_s(now, acked)
+            yield _up_to(ramp(from_kw, asked_kw, step_kw), asked_kw, Code.DEVICE_RAMP)
+
+    def _ramped_kw(self, now: Snapshot, unit: _Unit, request: Request) -> float:
+        """How much of the base asked the safety ramp has reached."""
+        acked = unit.standing.acked
+        step_kw = unit.asset.safety.ramp_max_kw_per_s * since_s(now, acked)
+        return ramp(acked.base_kw, request.base_kw, step_kw)
+
+    def _fit(
+        self, now: Snapshot, drafts: Sequence[tuple[_Unit, Request, Cleared]]
+    ) -> Sequence[tuple[_Unit, Request, Cleared]]:
+        feeders = list(self._feeders.limits(now, self._ghosts(now), self._audit.alarm))
+        powers_kw = {unit.asset.id: each.power_kw for unit, _, each in drafts}
+        kvars = {unit.asset.id: each.reactive_kvar for unit, _, each in drafts}
+        cuts = fit_active(feeders, powers_kw) + fit_reactive(feeders, powers_kw, kvars)
+        if not cuts:
+            return drafts
+        named: dict[UnitId, tuple[Clamp, ...]] = {}
+        for id_, cut in cuts:
+            named[id_] = (*named.get(id_, ()), cut)
+        return [
+            (
+                unit,
+                request,
+                replace(
+                    each,
+                    power_kw=powers_kw[unit.asset.id],
+                    reactive_kvar=kvars[unit.asset.id],
+                    clamps=(*each.clamps, *named.get(unit.asset.id, ())),
+                ),
+            )
+            for unit, request, each in drafts
+        ]
+
+    def _ghosts(self, now: Snapshot) -> Mapping[UnitId, tuple[float, float]]:
+        """The least and the most that units gone silent may still be giving, kW."""
+        ghosts: dict[UnitId, tuple[float, float]] = {}
+        for id_, unit in self._units.items():
+            standing = unit.standing
+            if standing.up is not False and now.fresh(id_, Point.POWER_KW) is not None:
+                continue
+            if (
+                not unit.asset.reverts
+                or now.now_s < standing.held_s + unit.asset.revert_s + REVERT_GRACE_S
+            ):
+                ghosts[id_] = standing.held_kw
+        return ghosts
+
+    def _state(self, unit: _Unit, cleared: Cleared) -> UnitState:
+        if self._latches.trips(unit.asset):
+            return UnitState.TRIPPED
+        if self._latches.disabled(unit.asset.id):
+            return UnitState.DISABLED
+        if unit.standing.up is False:
+            return UnitState.LOST
+        if unit.missing:
+            return UnitState.STARTING
+        if any(is_silence(verdict) for verdict in unit.verdicts):
+            return UnitState.LOST
+        if any(verdict.rule is Code.RETURNING for verdict in unit.verdicts):
+            return UnitState.STARTING
+        got_kw, cut = abs(cleared.power_kw), not set(cleared.bound_by) <= _RAMPS
+        if (unit.room.low_kw == 0.0 and unit.room.high_kw == 0.0) or (cut and got_kw <= CUT_KW):
+            return UnitState.STOPPED
+        if cut:
+            return UnitState.LIMITED
+        return UnitState.RUNNING if got_kw > CUT_KW else UnitState.READY
+
+
+_RAMPS = frozenset({Code.RAMP, Code.DEVICE_RAMP})
+
+
+def _up_to(reached_kw: float, asked_kw: float, why: Code) -> Limit:
+    """A limit that ends at what a ramp reached, in the direction asked, and never past zero."""
+    if asked_kw >= 0.0:
+        return Limit(-math.inf, max(min(reached_kw, asked_kw), 0.0), why)
+    return Limit(min(max(reached_kw, asked_kw), 0.0), math.inf, why)
+
+
+def _spared(asked_kw: float, towards_kw: float, limits: Iterable[Limit]) -> Iterable[Clamp]:
+    """Who bounds a unit that was asked for no more than its room, because the others took the rest
+    of its share. Nothing is cut here, so power stays as it is."""
+    for limit in limits:
+        bound_kw = limit.high_kw if towards_kw > 0.0 else limit.low_kw
+        at_bound = abs(bound_kw) - abs(asked_kw) <= CUT_KW
+        if towards_kw != 0.0 and at_bound and limit.why is not Code.RATING:
+            yield Clamp(limit.why, asked_kw, asked_kw, limit.detail)
+
+
+def _shutter(limits: Iterable[Limit]) -> Code:
+    """Who leaves nothing: one limit alone, else the first that leaves nothing one way."""
+    shutting = [limit for limit in limits if 0.0 in (limit.low_kw, limit.high_kw)]
+    return max(shutting, key=lambda limit: limit.low_kw == limit.high_kw).why

@@ -1,0 +1,212 @@
+"""What the gate knows of one device: its link, what it acknowledged, whether a rival is at work.
+
+Reports of the writer come in as they happen; the gate reads the result at its next tick.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from vppd.core.alarms import Code
+from vppd.core.model import (
+    Cleared,
+    DeviceNotice,
+    DeviceReport,
+    LinkChange,
+    Outcome,
+    Point,
+    ReadBack,
+    ReadBackResult,
+    Request,
+    Snapshot,
+    UnitId,
+    WriteResult,
+)
+
+Tell = Callable[[Code, UnitId, bool, str], None]
+Trip = Callable[[UnitId, Code, str], None]
+
+REFUSED_TO_TRIP = 3
+RIVAL_TO_TRIP = 3
+RIVAL_FORGIVEN_S = 60.0
+OUTCOME_DUE_S = 5.0  # longer than any reply time-out with its quarantine
+REMEMBERED = 64
+TICK_MAX_S = 0.2  # no ramp counts more elapsed time than this in one tick
+CUT_KW = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A setpoint by its parts, which ramp differently."""
+
+    base_kw: float
+    frequency_kw: float
+    at_s: float
+
+
+@dataclass(slots=True)
+class Counts:
+    """How often each thing happened since the start."""
+
+    written: int = 0
+    refused: int = 0
+    lost: int = 0
+    reverted: int = 0
+    changed: int = 0
+
+
+@dataclass(slots=True)
+class Standing:
+    """One device as its writer reports it."""
+
+    unit: UnitId
+    tell: Tell
+    trip: Trip
+    started_s: float  # or when the link came up last
+    up: bool | None = None  # None: not tried yet
+    resume: bool = True  # the next ramp starts from what the device does, not from what we asked
+    acked: Parts = Parts(0.0, 0.0, 0.0)
+    down_s: float = -math.inf  # when the link was lost last
+    held_kw: tuple[float, float] = (0.0, 0.0)  # the least and the most the device may be giving
+    held_s: float = -math.inf  # and since when it may have heard nothing
+    outcome: Outcome | None = None
+    outcome_s: float | None = None
+    counts: Counts = field(default_factory=Counts)
+    read_back: ReadBackResult | None = None
+    yields: bool = False  # a rival won and it was told 0 since: it is not competed with any more
+    _offered: deque[Parts] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    _refused_in_a_row: int = 0
+    _rivals: int = 0
+    _rival_s: float = 0.0
+
+    def offered(self, parts: Parts) -> None:
+        """Remember what was handed to the writer, to know what an acknowledgement is of."""
+        self._offered.append(parts)
+
+    def report(self, report: DeviceReport) -> None:
+        """Take one report of the writer."""
+        match report:
+            case WriteResult():
+                self._write(report)
+            case ReadBackResult():
+                self._read_back(report)
+            case LinkChange():
+                self.up = report.up
+                self.resume = True
+                if report.up:
+                    self.started_s = report.at_s
+                else:
+                    self.down_s, self.acked = report.at_s, Parts(0.0, 0.0, report.at_s)
+                self.tell(Code.LINK_LOST, self.unit, not report.up, report.text)
+            case DeviceNotice():
+                if report.code is Code.DEVICE_RESET and report.active:
+                    self.resume = True
+                self.tell(report.code, self.unit, report.active, report.text)
+
+    def proven(self, now_s: float) -> bool:
+        """Whether the writer has given this unit an outcome in time: an answer, a refusal, or the
+        word that the device is lost. A writer that says nothing at all is a fault of ours."""
+        if self.up is False or self.yields:
+            return True
+        since_s = self.started_s if self.outcome_s is None else max(self.outcome_s, self.started_s)
+        return now_s - since_s <= OUTCOME_DUE_S
+
+    def pardon(self) -> None:
+        """An operator's reset: the counts that lead to a trip start again."""
+        self._refused_in_a_row = self._rivals = 0
+        self.yields = False
+
+    def _write(self, result: WriteResult) -> None:
+        self.outcome, self.outcome_s = result.outcome, result.at_s
+        match result.outcome:
+            case Outcome.WRITTEN | Outcome.HELD:
+                self._acknowledge(result)
+            case Outcome.REFUSED:
+                self.counts.refused += 1
+                self._refused_in_a_row += 1
+                if self._refused_in_a_row >= REFUSED_TO_TRIP:
+                    text = f"refused {self._refused_in_a_row} setpoints: {result.text}"
+                    self.trip(self.unit, Code.WRITE_REFUSED, text)
+            case Outcome.LOST:
+                self.counts.lost += 1
+                self.resume = True
+                self._hold(result, sure=False)
+                self.tell(Code.WRITE_FAILED, self.unit, True, result.text)
+
+    def _acknowledge(self, result: WriteResult) -> None:
+        if result.outcome is Outcome.WRITTEN:
+            self.counts.written += 1
+            self._refused_in_a_row = 0
+            self.yields = self._rivals >= RIVAL_TO_TRIP and not result.power_kw
+            self.tell(Code.WRITE_FAILED, self.unit, False, "")
+        parts = self._hold(result, sure=True)
+        if parts is not None and parts.at_s > self.acked.at_s and not self.resume:
+            self.acked = parts
+
+    def _hold(self, result: WriteResult, *, sure: bool) -> Parts | None:
+        """What was offered for this result; the device holds it, or `sure` False: may hold it."""
+        for parts in reversed(self._offered):
+            if parts.at_s <= result.cleared_at_s:
+                power_kw = parts.base_kw + parts.frequency_kw
+                low_kw, high_kw = (power_kw, power_kw) if sure else self.held_kw
+                self.held_kw = min(low_kw, power_kw), max(high_kw, power_kw)
+                self.held_s = max(self.held_s, parts.at_s)
+                return parts
+        return None
+
+    def _read_back(self, result: ReadBackResult) -> None:
+        self.read_back = result
+        match result.verdict:
+            case ReadBack.SAME:
+                self.tell(Code.READ_BACK_REVERTED, self.unit, False, "")
+                self.tell(Code.READ_BACK_CHANGED, self.unit, False, "")
+                if result.at_s - self._rival_s > RIVAL_FORGIVEN_S:
+                    self._rivals = 0
+            case ReadBack.REVERTED:
+                self.counts.reverted += 1
+                self.resume = True
+                self.tell(Code.READ_BACK_REVERTED, self.unit, True, result.text)
+            case ReadBack.CHANGED:
+                self.counts.changed += 1
+                self._rivals += 1
+                self._rival_s = result.at_s
+                self.tell(Code.READ_BACK_CHANGED, self.unit, True, result.text)
+                if self._rivals >= RIVAL_TO_TRIP:
+                    text = f"setpoint overwritten {self._rivals} times: {result.text}"
+                    self.trip(self.unit, Code.RIVAL, text)
+
+
+def since_s(now: Snapshot, acked: Parts) -> float:
+    """Elapsed time that a ramp counts."""
+    return min(max(now.now_s - acked.at_s, 0.0), TICK_MAX_S)
+
+
+def parts_of(request: Request, base_kw: float, cleared: Cleared) -> Parts:
+    """How much of what was cleared is base: droop is counted first, and base is never more than
+    what its ramp had reached, `base_kw`."""
+    power_kw, frequency_kw = cleared.power_kw, request.frequency_kw
+    if power_kw == cleared.asked_kw and base_kw == request.base_kw:
+        return Parts(base_kw, frequency_kw, cleared.at_s)
+    if not math.isfinite(frequency_kw) or abs(power_kw) <= CUT_KW:
+        return Parts(power_kw, 0.0, cleared.at_s)
+    left_kw = power_kw - frequency_kw
+    base_kw = min(max(left_kw, min(base_kw, 0.0)), max(base_kw, 0.0))
+    return Parts(base_kw, power_kw - base_kw, cleared.at_s)
+
+
+def heard_since(now: Snapshot, unit: UnitId, after_s: float) -> bool:
+    """Whether a believed power was measured after that moment."""
+    believed = now.fresh(unit, Point.POWER_KW) is not None
+    return believed and now.readings[unit, Point.POWER_KW].at_s > after_s
+
+
+def resumed_kw(now: Snapshot, unit: UnitId) -> float:
+    """Where a ramp starts when a unit returns: the smaller of setpoint and measured power."""
+    measured_kw = now.fresh(unit, Point.POWER_KW) or 0.0
+    setpoint_kw = now.fresh(unit, Point.SETPOINT_KW)
+    if setpoint_kw is None:
+        return 0.0
+    if measured_kw * setpoint_kw <= 0.0:
+        return 0.0
+    return min(measured_kw, setpoint_kw, key=abs)

@@ -1,0 +1,265 @@
+"""What an operator may do over the socket. Each act changes the site at once and says what it did;
+`routes.py` writes it down before it is answered.
+
+Plans of operators carry operator priority and expire. Releasing one is not asking for 0: with a
+plan of 0 kW the site stands still, released it goes back to the schedule.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from uuid import uuid4
+
+from vppd.campus.dispatch import STRATEGIES
+from vppd.campus.hierarchy import Announced, building_ids
+from vppd.core.alarms import Code
+from vppd.core.asset import Asset
+from vppd.core.model import SITE, Plan, Priority, UnitId
+from vppd.northbound.ask import Answer, Ask
+from vppd.northbound.body import Body
+from vppd.northbound.campus_views import ANNOUNCED_TEXT, node, tree
+from vppd.northbound.limits import Outlook, outlook
+from vppd.northbound.problems import Problem
+from vppd.northbound.site import OPERATOR, Site
+from vppd.northbound.views import View, clamp, latch, plan
+
+DURATION_S = 900.0
+DURATION_MAX_S = 86400.0
+LATER = {"losses": "the strategy losses is not part of this version yet"}
+HUGE = 1e9
+CONTROLS = ("enable", "disable", "emergency_stop", "reset")
+
+
+async def dispatch(ask: Ask) -> Answer:
+    """A base point for the site; `power_kw` null releases it."""
+    if ask.body.is_null("power_kw"):
+        ask.body.done()
+        return _released(ask.site, SITE)
+    site, body = ask.site, ask.body
+    rated_kw = sum(asset.rated_kw for asset in site.assets)
+    apparent_kva = sum(asset.apparent_kva for asset in site.assets)
+    power_kw = _within(body, "power_kw", rated_kw, "the sum of the units' ratings")
+    kvar = _within(body, "reactive_kvar", apparent_kva, "the units' apparent power", 0.0)
+    strategy = _strategy(body)
+    return _planned(ask, SITE, power_kw, kvar, strategy=strategy)
+
+
+async def release_dispatch(ask: Ask) -> Answer:
+    """Take an operator's base point back."""
+    return _released(ask.site, SITE)
+
+
+async def power(ask: Ask) -> Answer:
+    """A pinned share for one unit; `power_kw` null releases it."""
+    asset = ask.asset()
+    if ask.body.is_null("power_kw"):
+        ask.body.done()
+        return _released(ask.site, asset.id)
+    power_kw = _within(ask.body, "power_kw", asset.rated_kw, f"the rating of {asset.id}")
+    kvar = _within(ask.body, "reactive_kvar", asset.apparent_kva, "its apparent power", 0.0)
+    droop = ask.body.flag("droop", False)
+    return _planned(ask, asset.id, power_kw, kvar, droop=droop)
+
+
+async def release_power(ask: Ask) -> Answer:
+    """Take a pinned share back."""
+    return _released(ask.site, ask.asset().id)
+
+
+async def control(ask: Ask) -> Answer:
+    """enable, disable: a unit. emergency_stop, reset: a unit, a building or `site`."""
+    command = ask.body.choice("command", CONTROLS)
+    ask.body.done()
+    by = f"{ask.user} (uid {ask.peer.uid})"
+    if command in {"enable", "disable"}:
+        asset = ask.asset()
+        (ask.site.gate.enable if command == "enable" else ask.site.gate.disable)(asset.id, by)
+        return Answer({"unit": asset.id, "command": command, **_held(ask.site, asset.id)})
+    scope = _scope(ask)
+    if command == "reset":
+        gone = ask.site.gate.reset(scope, by)
+        view: View = {"unit": scope, "command": command, "reset": [latch(each) for each in gone]}
+        return Answer({**view, **_held(ask.site, scope)})
+    ask.site.gate.trip(scope, Code.EMERGENCY_STOP, f"pressed by {ask.user}", by)
+    # what an operator asked before must not come back by itself with the reset
+    released = [plan_ for unit in _units_of(ask.site, scope) for plan_ in _withdraw(ask.site, unit)]
+    return Answer(
+        {
+            "unit": scope,
+            "command": command,
+            "released": [plan(ask.site, each) for each in released],
+            **_held(ask.site, scope),
+        }
+    )
+
+
+async def droop(ask: Ask) -> Answer:
+    """Switch the answer to frequency on or off, until the next start."""
+    enabled = ask.body.flag("enabled")
+    ask.body.done()
+    duty = ask.site.tick.duty
+    ask.site.tick.duty = replace(duty, droop=replace(duty.droop, enabled=enabled))
+    return Answer({"enabled": enabled, "note": "until the next start or reload"})
+
+
+async def reload(ask: Ask) -> Answer:
+    """Read the configuration again. Raises Problem 422 with every error, changing nothing then."""
+    ask.body.done()
+    if ask.site.reload is None:
+        raise Problem(422, "not-supported", "this daemon cannot reload: restart it")
+    errors = await ask.site.reload()
+    if errors:
+        text = f"the configuration is wrong, the old one stays: {'; '.join(errors)}"
+        raise Problem(422, "wrong-configuration", text, errors=errors)
+    return Answer({"reloaded": True})
+
+
+async def announce(ask: Ask) -> Answer:
+    """List a node that is not configured; it is never commanded."""
+    body, site = ask.body, ask.site
+    id_, building = UnitId(body.id("id")), body.id("building")
+    announced = Announced(
+        id_,
+        building,
+        body.number("rated_power_kw", low=0.001, high=HUGE),
+        body.number("energy_kwh", low=0.001, high=HUGE),
+        body.text("name", ""),
+    )
+    body.done()
+    if site.asset(id_) is not None:
+        raise Problem(409, "already-configured", f"{id_} is configured in field.yaml")
+    buildings = building_ids(tree(site))
+    if building not in buildings:
+        text = f"there is no building {building}; there are {', '.join(buildings)}"
+        raise Problem(422, "unusable-value", text, field="building", known=buildings)
+    if not site.registry.announce(announced, ask.user):
+        raise Problem(409, "too-many-nodes", "too many announced nodes: DELETE some first")
+    return Answer({"node": node(site, id_), "note": ANNOUNCED_TEXT}, 201)
+
+
+async def forget(ask: Ask) -> Answer:
+    """Take an announced node off the list."""
+    if ask.site.asset(ask.unit) is not None:
+        text = f"{ask.unit} is configured: take it out of field.yaml"
+        raise Problem(409, "already-configured", text)
+    if not ask.site.registry.forget(ask.unit, ask.user):
+        known = [each.id for each in ask.site.registry.announced()]
+        text = f"no node {ask.unit} was announced; announced are: {', '.join(known) or 'none'}"
+        raise Problem(404, "unknown-node", text, known=known)
+    return Answer({"forgotten": ask.unit})
+
+
+def _planned(
+    ask: Ask,
+    unit: UnitId,
+    power_kw: float,
+    reactive_kvar: float,
+    *,
+    strategy: str | None = None,
+    droop: bool = False,
+) -> Answer:
+    """Put the plan on the board in place of every older one of an operator."""
+    duration_s = ask.body.number("duration_s", DURATION_S, low=1.0, high=DURATION_MAX_S)
+    ask.body.done()
+    now_s = ask.site.clock.now_s()
+    made = Plan(
+        unit,
+        power_kw,
+        now_s + duration_s,
+        ask.source,
+        Priority.OPERATOR,
+        now_s,
+        reactive_kvar,
+        strategy,
+        droop=droop,
+        id=str(uuid4()),
+    )
+    replaced = _withdraw(ask.site, unit)
+    ask.site.bus.publish(made)
+    view: View = {
+        "plan": plan(ask.site, made),
+        **_bound(outlook(ask.site, made)),
+        "replaced": [plan(ask.site, each) for each in replaced],
+        "shut_by": ask.site.gate.shut_by,
+    }
+    return Answer(view, 202)
+
+
+def _bound(found: Outlook) -> View:
+    """What would bind a plan now, ramps and droop aside."""
+    return {
+        "expected_kw": found.expected_kw,
+        "bound_by": found.codes,
+        "units": [
+            {"id": id_, "expected_kw": given_kw, "clamps": [clamp(c) for c in found.clamps[id_]]}
+            for id_, given_kw in found.given_kw.items()
+        ],
+    }
+
+
+def _released(site: Site, unit: UnitId) -> Answer:
+    gone = _withdraw(site, unit)
+    return Answer({"unit": unit, "released": [plan(site, each) for each in gone]})
+
+
+def _withdraw(site: Site, unit: UnitId) -> list[Plan]:
+    """Every live plan of an operator for a unit or the site, whoever asked for it."""
+    gone = [
+        each for each in site.bus.plans() if each.unit == unit and each.source.startswith(OPERATOR)
+    ]
+    for each in gone:
+        site.bus.withdraw(each.unit, each.source)
+    return gone
+
+
+def _within(
+    body: Body, name: str, bound: float, whose: str, default: float | None = None
+) -> float:  # the bound in the unit of the name, either way
+    value = body.number(name, default, low=-HUGE, high=HUGE)
+    if abs(value) > bound:
+        text = f"{name} {value:g} is beyond {whose}: -{bound:g} to {bound:g}"
+        raise Problem(422, "beyond-rating", text, field=name)
+    return value
+
+
+def _strategy(body: Body) -> str | None:
+    if not body.has("strategy"):
+        return None
+    strategy = body.text("strategy")
+    if strategy in LATER:
+        text = f"{LATER[strategy]}: use {', '.join(STRATEGIES)}"
+        raise Problem(422, "unusable-value", text, field="strategy")
+    return body.choice("strategy", tuple(STRATEGIES))
+
+
+def _scope(ask: Ask) -> UnitId:
+    """`site`, a building or a unit. Raises Problem 404."""
+    scopes = _scopes(ask.site)
+    if ask.unit not in scopes:
+        text = f"there is no {ask.unit}; there are {', '.join(scopes)}"
+        raise Problem(404, "unknown-unit", text, known=scopes)
+    return ask.unit
+
+
+def _scopes(site: Site) -> list[str]:
+    buildings = dict.fromkeys(asset.building for asset in site.assets)
+    return [SITE, *buildings, *(asset.id for asset in site.assets)]
+
+
+def _units_of(site: Site, scope: str) -> Iterable[UnitId]:
+    """What a scope stops, `site` itself among it when it is all."""
+    if scope == SITE:
+        yield SITE
+    yield from (asset.id for asset in site.assets if _inside(asset, scope))
+
+
+def _inside(asset: Asset, scope: str) -> bool:
+    return scope in {SITE, asset.building, asset.id}
+
+
+def _held(site: Site, scope: str) -> View:
+    """What is still latched on any unit of the scope, so that nobody is surprised."""
+    above = {SITE, scope}
+    for asset in site.assets:
+        if _inside(asset, scope):
+            above |= {asset.building, asset.id}
+    return {"latched": [latch(each) for each in site.gate.latches.all() if each.scope in above]}

@@ -1,0 +1,123 @@
+"""Which limits hold a unit now, and what would bind a plan if it were asked now.
+
+Both look at the gate's last judgement; neither judges anew, so that showing changes nothing.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from vppd.campus.dispatch import STRATEGIES, member
+from vppd.campus.plans import pins_of
+from vppd.campus.share import Ask, share
+from vppd.core.alarms import Code
+from vppd.core.asset import Asset
+from vppd.core.envelope import clamp, fit
+from vppd.core.model import SITE, Clamp, Limit, Plan, Point, Snapshot, UnitId, UnitState
+from vppd.northbound.site import Site
+
+CUT_KW = 1e-6
+NOTHING = Limit(0.0, 0.0, Code.STARTING)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a plan would give now, after its ramp, and who would cut it."""
+
+    given_kw: Mapping[UnitId, float]
+    clamps: Mapping[UnitId, tuple[Clamp, ...]]
+    short_kw: float  # of a site's plan: what no unit has room for
+
+    @property
+    def expected_kw(self) -> float:
+        """All units together."""
+        return sum(self.given_kw.values())
+
+    @property
+    def codes(self) -> list[Code]:
+        """Every reason once."""
+        codes = [Code.ROOM] if abs(self.short_kw) > CUT_KW else []
+        codes += [clamp.why for clamps in self.clamps.values() for clamp in clamps]
+        return list(dict.fromkeys(codes))
+
+
+def holding(site: Site, asset: Asset, now: Snapshot) -> list[Limit]:
+    """Every limit on one unit, the rating first."""
+    decision = site.gate.decisions.get(asset.id)
+    limits = [Limit(-asset.rated_kw, asset.rated_kw, Code.RATING, "", asset.apparent_kva)]
+    if decision is None or decision.state is UnitState.STARTING:
+        limits.append(Limit(0.0, 0.0, Code.STARTING, _waits_for(asset, now)))
+    if decision is not None:
+        limits += [each.limit for each in decision.verdicts if each.limit is not None]
+    limits += [Limit(0.0, 0.0, each.code, each.text) for each in site.gate.latches.trips(asset)]
+    if site.gate.latches.disabled(asset.id):
+        limits.append(Limit(0.0, 0.0, Code.DISABLED))
+    if asset.read_only:
+        limits.append(Limit(0.0, 0.0, Code.READ_ONLY))
+    limits += _silent_inputs(site, asset, now)
+    if site.gate.shut_by in {Code.STOPPING, Code.DEAD_MAN}:
+        limits.append(Limit(0.0, 0.0, Code(str(site.gate.shut_by))))
+    return limits
+
+
+def outlook(site: Site, plan: Plan) -> Outlook:
+    """What would come of a plan now, ramps aside and droop aside."""
+    now = site.bus.snapshot()
+    others = {id_: each.power_kw for id_, each in pins_of(site.bus.plans()).items()}
+    short_kw = 0.0
+    if plan.unit != SITE:
+        asked_kw = {plan.unit: plan.power_kw}
+    else:
+        decisions = site.gate.decisions
+        members = [
+            member(now, each, decisions[each.id].room if each.id in decisions else NOTHING)
+            for each in site.assets
+        ]
+        ask = Ask(plan.power_kw, others, 0.0, {})
+        shares = share(ask, members, STRATEGIES[plan.strategy or site.tick.duty.strategy])
+        asked_kw = {each.unit: each.base_kw for each in shares.requests}
+        short_kw = shares.short_base_kw
+    given_kw: dict[UnitId, float] = {}
+    clamps: dict[UnitId, tuple[Clamp, ...]] = {}
+    for asset in site.assets:
+        if asset.id in asked_kw:
+            limits = holding(site, asset, now)
+            given_kw[asset.id], clamps[asset.id] = clamp(asked_kw[asset.id], limits)
+            if abs(short_kw) > CUT_KW:  # the shares stop at each room: say what makes it so small
+                full_kw = math.copysign(asset.rated_kw, plan.power_kw)
+                clamps[asset.id] = clamp(full_kw, limits)[1]
+    _fit(site, now, given_kw, clamps)
+    return Outlook(given_kw, clamps, short_kw)
+
+
+def _fit(
+    site: Site,
+    now: Snapshot,
+    given_kw: dict[UnitId, float],
+    clamps: dict[UnitId, tuple[Clamp, ...]],
+) -> None:
+    """Cut to the feeders; units that were not asked count as they are told now."""
+    told_kw = {id_: each.cleared.power_kw for id_, each in site.gate.decisions.items()} | given_kw
+    for feeder in site.feeders().limits(now, {}):
+        members = [id_ for id_ in feeder.units if id_ in told_kw]
+        fitted = fit([told_kw[id_] for id_ in members], feeder.limit)
+        for id_, power_kw in zip(members, fitted, strict=True):
+            if id_ in given_kw and abs(power_kw - told_kw[id_]) > CUT_KW:
+                cut = Clamp(Code.CONNECTION, told_kw[id_], power_kw, feeder.limit.detail)
+                clamps[id_] = (*clamps[id_], cut)
+                given_kw[id_] = power_kw
+            told_kw[id_] = power_kw
+
+
+def _waits_for(asset: Asset, now: Snapshot) -> str:
+    missing = sorted(point for point in asset.declared if now.fresh(asset.id, point) is None)
+    return "waits for " + ", ".join(missing) if missing else ""
+
+
+def _silent_inputs(site: Site, asset: Asset, now: Snapshot) -> Iterable[Limit]:
+    """Hardware interlocks of this unit that cannot be read."""
+    scopes = {SITE, asset.building, asset.id}
+    for each in site.settings.interlock_inputs:
+        if each.scope in scopes and now.fresh(UnitId(f"input:{each.id}"), Point.HEALTHY) is None:
+            text = f"{each.id} does not answer"
+            yield Limit(0.0, 0.0, Code.INTERLOCK_SILENT, text)

@@ -1,0 +1,36 @@
+"""The decision as one sentence: for `vppctl status` and for systemd's STATUS=. Pure.
+
+owe +96.0 kW (schedule +120.0, droop -24.0), give +80.0; B2 bound by soc_low
+"""
+
+from collections.abc import Mapping
+
+from vppd.core.decision import Decision
+from vppd.core.model import UnitId
+from vppd.field.gate import UnitDecision
+
+SHOWN = 3
+
+
+def sentence(
+    decision: Decision | None, units: Mapping[UnitId, UnitDecision], shut_by: str | None
+) -> str:
+    """What is owed, from what, what is given, and who is bound."""
+    if decision is None:
+        return "starting: no tick yet"
+    base_kw = decision.owed_kw - decision.droop_owed_kw
+    parts = [
+        f"owe {decision.owed_kw:+.1f} kW ({decision.base_source or 'idle'} {base_kw:+.1f}, "
+        f"droop {decision.droop_owed_kw:+.1f}), give {decision.cleared_kw:+.1f}"
+    ]
+    if shut_by is not None:
+        return f"{parts[0]}; shut by {shut_by}"
+    bound = [
+        f"{id_} bound by {', '.join(each.cleared.bound_by)}"
+        for id_, each in units.items()
+        if each.cleared.bound_by
+    ]
+    parts += bound[:SHOWN]
+    if len(bound) > SHOWN:
+        parts.append(f"{len(bound) - SHOWN} more bound")
+    return "; ".join(parts)

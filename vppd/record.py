@@ -1,0 +1,117 @@
+"""Writes decisions down: a unit's setpoint when something about it changed, the site once a second.
+
+Thinned so that a day of a site stays small, and full enough that `why` can be answered from the
+journal alone: every change of who binds or of state, and each second in which power moved.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from vppd.core.decision import Decision
+from vppd.core.model import Clamp, Point, Snapshot, UnitId
+from vppd.core.ports import Journal
+from vppd.core.records import SetpointRow, SiteRow
+from vppd.field.gate import Gate, UnitDecision
+
+ROW_S = 1.0
+ALIVE_S = 60.0
+MOVED = 0.005  # of the rating
+
+
+def clamps_json(clamps: Iterable[Clamp]) -> str:
+    """Clamps as [[code, before_kw, after_kw, detail], ...]."""
+    rows = [[each.why, _kw(each.before_kw), _kw(each.after_kw), each.detail] for each in clamps]
+    return json.dumps(rows, separators=(",", ":")) if rows else "[]"
+
+
+def _kw(power_kw: float) -> float:
+    return round(power_kw, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What the last row of a unit or of the site said."""
+
+    at_s: float
+    words: tuple[object, ...]
+    got_kw: float
+    measured_kw: float
+
+
+class DecisionLog:
+    """Told every decision; appends the rows worth keeping."""
+
+    def __init__(self, journal: Journal, gate: Gate, rated_kw: Mapping[UnitId, float]) -> None:
+        self._journal, self._gate, self._rated_kw = journal, gate, rated_kw
+        self._units: dict[UnitId, _Written] = {}
+        self._site: _Written | None = None
+
+    def note(self, decision: Decision, now: Snapshot) -> None:
+        """One tick's decision, with the snapshot it was made on."""
+        for unit, made in self._gate.decisions.items():
+            self._unit(decision, now, unit, made)
+        owes = decision.droop_owed_kw != 0.0
+        words = (
+            *(decision.base_source, decision.frequency_source, owes),
+            _codes(decision.clamps),
+        )
+        self._site_row(decision, words)
+
+    def _unit(self, decision: Decision, now: Snapshot, unit: UnitId, made: UnitDecision) -> None:
+        standing, cleared = self._gate.standing(unit), made.cleared
+        measured_kw = now.fresh(unit, Point.POWER_KW)
+        # a first or last droop share is written at once: it dates the response
+        words = (made.state, cleared.bound_by, made.request.frequency_kw != 0.0)
+        seen_kw = measured_kw if measured_kw is not None else 0.0
+        small_kw = self._rated_kw[unit] * MOVED
+        written = self._units.get(unit)
+        if written is not None and written.words == words:
+            moved = (
+                abs(cleared.power_kw - written.got_kw) > small_kw
+                or abs(seen_kw - written.measured_kw) > small_kw
+            )
+            if decision.now_s - written.at_s < (ROW_S if moved else ALIVE_S):
+                return
+        self._units[unit] = _Written(decision.now_s, words, cleared.power_kw, seen_kw)
+        self._journal.append(
+            SetpointRow(
+                decision.utc,
+                unit,
+                made.state,
+                made.request.base_kw,
+                made.request.frequency_kw,
+                cleared.asked_kw,
+                cleared.power_kw,
+                cleared.asked_kvar,
+                cleared.reactive_kvar,
+                clamps_json(cleared.clamps),
+                standing.outcome or "",
+                now.fresh(unit, Point.SETPOINT_KW),
+                measured_kw,
+            )
+        )
+
+    def _site_row(self, decision: Decision, words: tuple[object, ...]) -> None:
+        site = self._site
+        if site is not None and site.words == words and decision.now_s - site.at_s < ROW_S:
+            return
+        self._site = _Written(decision.now_s, words, decision.cleared_kw, 0.0)
+        self._journal.append(
+            SiteRow(
+                decision.utc,
+                decision.frequency_hz,
+                decision.rocof_hz_per_s if decision.frequency_hz is not None else None,
+                decision.frequency_source,
+                decision.base_kw,
+                decision.droop_owed_kw,
+                decision.droop_kw,
+                decision.owed_kw,
+                decision.cleared_kw,
+                clamps_json(decision.clamps),
+            )
+        )
+
+
+def _codes(clamps: Iterable[Clamp]) -> tuple[str, ...]:
+    return tuple(each.why for each in clamps)
