@@ -600,6 +600,8 @@ def test_a_path_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(DoorTakenError, match="not a socket"):
         Door(path).claim()
     assert path.read_text() == "precious"
+    with pytest.raises(DoorTakenError, match="another --socket"):
+        Door(path / "y.sock").claim()
     with pytest.raises(DoorTakenError, match="longer than"):
         Door(tmp_path / ("y" * 120)).claim()
 

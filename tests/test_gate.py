@@ -40,7 +40,7 @@ from vppd.core.model import (
 )
 from vppd.core.records import TripRow
 from vppd.field.feeders import Feeder, Feeders
-from vppd.field.gate import DEADMAN_S, LEASE_S
+from vppd.field.gate import DEADMAN_S
 from vppd.field.rule import Look, Notes, Rule, Ruling, Verdict
 
 TINY, HUGE = sys.float_info.min * sys.float_info.epsilon, sys.float_info.max
@@ -104,7 +104,7 @@ def test_healthy_means_obedient(wish_kw: float) -> None:
     got = rig.ask(wish_kw, 20.0)
     assert (got.power_kw, got.reactive_kvar, got.bound_by) == (wish_kw, 20.0, ())
     assert (got.asked_kw, got.asked_kvar) == (wish_kw, 20.0)
-    assert (got.at_s, got.valid_until_s) == (rig.clock.t_s, rig.clock.t_s + LEASE_S)
+    assert (got.at_s, got.valid_until_s) == (rig.clock.t_s, rig.clock.t_s + 1.0)
     assert rig.state() == ("running" if wish_kw else "ready")
 
 
@@ -813,6 +813,36 @@ def test_three_refusals_trip() -> None:
     assert rig.ask(20.0).power_kw == 20.0, "a reset forgives"
 
 
+def test_a_lost_link_is_a_limit_at_once_and_moves_the_share() -> None:
+    rig = Rig(asset(B1), asset(B2)).open()
+    rig.link(up=False)
+    now = rig.bus.snapshot()
+    room = rig.gate.room(now)
+    assert (room[B1].low_kw, room[B1].high_kw) == (0.0, 0.0)
+    assert room[B2].high_kw == 100.0
+    got = rig.ask(20.0)
+    assert (got.power_kw, got.bound_by, rig.latches.all()) == (0.0, (Code.LINK_LOST,), ())
+    rig.link(up=True)
+    rig.clock.t_s += TICK_S
+    rig.tell()
+    assert rig.ask(20.0).power_kw == 20.0
+
+
+def test_a_device_that_refuses_while_it_is_told_trips_all_the_same() -> None:
+    rig = Rig().open()
+    wire = rig.wires[B1]
+    plain = wire.offer
+
+    def refusing(cleared: Cleared) -> None:
+        plain(cleared)
+        wire.answer(Outcome.REFUSED, rig.clock.t_s)
+
+    wire.offer = refusing  # type: ignore[method-assign]
+    for _ in range(3):
+        assert rig.ask(20.0).power_kw == 20.0
+    assert rig.ask(20.0).bound_by == (Code.WRITE_REFUSED,)
+
+
 def test_three_changed_read_backs_trip_and_reverted_ones_only_alarm() -> None:
     rig = Rig().open()
     for _ in range(10):
@@ -846,7 +876,7 @@ def test_a_broken_actuator_is_fatal_but_the_others_are_told_first() -> None:
 def test_the_dead_man_asks_zero_for_all() -> None:
     rig = Rig().open()
     rig.ask(50.0, 20.0)
-    rig.clock.t_s += DEADMAN_S
+    rig.clock.t_s += 0.5
     rig.gate.watch(rig.bus.snapshot)
     assert rig.wires[B1].last.power_kw == 50.0
     assert rig.shut_by() is None

@@ -18,6 +18,7 @@ import uvloop
 from pyModbusTCP.server import DataBank, ModbusServer
 
 from tests.modbus_device import Rig, shipped, unit_settings, until
+from vppd.cli.scene import free_ports
 from vppd.core.model import (
     DeviceNotice,
     LinkChange,
@@ -103,7 +104,7 @@ def on_node(script: str, module: str, *words: str) -> Iterator[At]:
         yield {"port": int(port)}
 
 
-class Bank(DataBank):  # type: ignore[misc]
+class Bank(DataBank):
     """pyModbusTCP's registers, following the setpoint while mode is 3 and enable is 1."""
 
     def __init__(self) -> None:
@@ -113,17 +114,18 @@ class Bank(DataBank):  # type: ignore[misc]
         self.set_input_registers(0x1020, [2500, 1000, 17])
 
     def on_holding_registers_change(self, *_: Any, **__: Any) -> None:
-        power, reactive, mode, enabled = self.get_holding_registers(0x2000, 4)
+        power, reactive, mode, enabled = self.get_holding_registers(0x2000, 4) or [0] * 4
         on = mode == 3 and enabled == 1
         self.set_input_registers(0x1005, [power, reactive] if on else [0, 0])
 
 
 @contextmanager
 def py_modbus_tcp() -> Iterator[At]:
-    server = ModbusServer("127.0.0.1", 0, no_block=True, data_bank=Bank())
+    (port,) = free_ports(1)
+    server = ModbusServer("127.0.0.1", port, no_block=True, data_bank=Bank())
     server.start()
     try:
-        yield {"port": server._service.server_address[1]}
+        yield {"port": port}
     finally:
         server.stop()
 

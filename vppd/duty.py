@@ -84,8 +84,11 @@ def owe(
     steps_kw = {asset.id: asset.safety.ramp_max_kw_per_s * dt_s for asset in duty.assets}
     target_kw = _within(base.power_kw, sum(asset.rated_kw for asset in duty.assets))
     able = [id_ for id_, room in rooms.items() if room.low_kw < 0.0 or room.high_kw > 0.0]
-    base_kw = slew(memory.base_kw, target_kw, sum(steps_kw[id_] for id_ in able or steps_kw))
-    pins_kw = _pinned(memory, pins, duty.assets, steps_kw)
+    given = {id_: _given(room, reaches_kw.get(id_, UNBOUND)) for id_, room in rooms.items()}
+    low_kw, high_kw = (sum(each) for each in zip(*given.values(), strict=True))
+    from_kw = _unwound(memory.base_kw, target_kw, (low_kw, high_kw))
+    base_kw = slew(from_kw, target_kw, sum(steps_kw[id_] for id_ in able or steps_kw))
+    pins_kw = _pinned(memory, pins, duty.assets, steps_kw, given)
     frequency = choose(now, duty.pmus, tuple(steps_kw), duty.bands)
     fits = {asset.id: fitness(now, asset, duty.droop) for asset in duty.assets}
     droop = answer(
@@ -139,11 +142,26 @@ def _within(power_kw: float, rated_kw: float) -> float:
     return min(max(power_kw, -rated_kw), rated_kw)
 
 
+def _given(room: Limit, reach_kw: tuple[float, float]) -> tuple[float, float]:
+    """The most that a unit can be giving now each way, kW: within its room and its ramp."""
+    return max(room.low_kw, -reach_kw[0]), min(room.high_kw, reach_kw[1])
+
+
+def _unwound(from_kw: float, target_kw: float, given: tuple[float, float]) -> float:
+    """Where a ramp starts that ran ahead of what could be given: on its way back it does not unwind
+    what nobody gave, or a unit that is freed meanwhile would move the wrong way."""
+    low_kw, high_kw = given
+    if target_kw < from_kw:
+        return min(from_kw, max(high_kw, target_kw))
+    return max(from_kw, min(low_kw, target_kw))
+
+
 def _pinned(
     memory: Memory,
     pins: Mapping[UnitId, Plan],
     assets: Sequence[Asset],
     steps_kw: Mapping[UnitId, float],
+    given: Mapping[UnitId, tuple[float, float]],
 ) -> dict[UnitId, float]:
     """Each pin ramped from what its unit gave; one whose plan is gone ramps out and then joins the
     others again."""
@@ -152,7 +170,8 @@ def _pinned(
         id_ = asset.id
         if id_ in pins or id_ in memory.pins_kw:
             target_kw = _within(pins[id_].power_kw, asset.rated_kw) if id_ in pins else 0.0
-            at_kw = slew(memory.bases_kw.get(id_, 0.0), target_kw, steps_kw[id_])
+            from_kw = _unwound(memory.bases_kw.get(id_, 0.0), target_kw, given[id_])
+            at_kw = slew(from_kw, target_kw, steps_kw[id_])
             if id_ in pins or at_kw != 0.0:
                 pinned[id_] = at_kw
     return pinned

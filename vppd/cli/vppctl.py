@@ -32,6 +32,7 @@ __all__ = ["DaemonAbsent", "fetch", "main"]
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; ends the process."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `vppctl units | head` is no error
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a script started it
     given = Words(
         socket=os.environ.get("VPPD_SOCKET", SOCKET),
         state=os.environ.get("VPPD_STATE", STATE),

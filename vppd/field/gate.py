@@ -44,6 +44,7 @@ from vppd.field.standing import (
 LEASE_S = 1.0  # a device may hold a setpoint so long without hearing from the tick
 DEADMAN_S = 0.5
 START_GRACE_S = 3.0
+MEND_S = 1.0  # a device that was told to reset its own faults shows it only so long after
 REVERT_GRACE_S = 1.0  # beyond its own timer a lost unit may still do what it was told so long
 
 
@@ -65,6 +66,7 @@ class _Unit:
     asset: Asset
     actuator: Actuator | None
     rules: tuple[Rule, ...]
+    rating: Limit
     standing: Standing
     missing: set[Point]
     notes: dict[Code, Notes] = field(default_factory=dict)
@@ -73,6 +75,7 @@ class _Unit:
     room: Limit = field(default_factory=lambda: Limit(0.0, 0.0, Code.STARTING))
     frequency_kw: float = 0.0
     wanted_on: bool | None = None
+    pardoned_s: float = -math.inf  # when an operator reset it last
 
 
 class Gate:
@@ -103,7 +106,8 @@ class Gate:
             standing = Standing(asset.id, audit.alarm, self._trip_unit, self._asked_s)
             actuator = None if asset.read_only else actuators.get(asset.id)
             missing = set(needs(asset, applicable))
-            self._units[asset.id] = _Unit(asset, actuator, applicable, standing, missing)
+            rating = Limit(-asset.rated_kw, asset.rated_kw, Code.RATING, "", asset.apparent_kva)
+            self._units[asset.id] = _Unit(asset, actuator, applicable, rating, standing, missing)
             if not asset.reverts:
                 audit.alarm(Code.NO_REVERT, asset.id, True, "")
         for latch in latches.all():
@@ -120,13 +124,15 @@ class Gate:
             self._audit.alarm(code, UnitId(scope), True, text)
 
     def reset(self, scope: str, by: str) -> tuple[Latch, ...]:
-        """Undo the trips of a scope. A cause that is still there trips again at the next tick."""
+        """Undo the trips of a scope. A cause that is still there trips again: at the next
+        tick, or for a fault that the device itself latches, when it was told to reset it too."""
         gone = self._latches.reset(scope, self._clock.utc(), by)
         for latch in gone:
             self._audit.alarm(latch.code, UnitId(scope), False, f"reset by {by}")
         for unit in self._units.values():
             if scope in (SITE, unit.asset.building, unit.asset.id):
                 unit.standing.pardon()
+                unit.pardoned_s = self._clock.now_s()
                 if unit.actuator is not None:
                     unit.actuator.reset_alarms()
         return gone
@@ -254,22 +260,22 @@ class Gate:
                 self.trip(scope, Code.INTERLOCK_INPUT, f"{name} is not healthy", "vppd")
 
     def _judge(self, unit: _Unit, now: Snapshot) -> None:
-        look = Look(now, unit.asset, unit.frequency_kw)
+        look, remembered = Look(now, unit.asset, unit.frequency_kw), unit.notes
         verdicts: list[Verdict] = []
         for rule in unit.rules:
             try:
-                verdict, notes = rule.judge(look, unit.notes.get(rule.code, ()))
+                verdict, notes = rule.judge(look, remembered.get(rule.code, ()))
             except Exception as error:  # noqa: BLE001  a limiter that raises must trip, not be skipped
                 text = f"rule {rule.code} failed: {error!r}"
                 self._trip_unit(unit.asset.id, Code.RULE_ERROR, text)
                 continue
-            unit.notes[rule.code] = notes
+            remembered[rule.code] = notes
             if verdict is not None:
                 verdicts.append(verdict)
-                if verdict.trips:
+                if verdict.trips and not _mending(unit, verdict, now):
                     self._trip_unit(unit.asset.id, verdict.rule, verdict.text)
-        self._see(unit, now)
         unit.verdicts = tuple(verdicts)
+        self._see(unit, now)
         unit.limits = tuple(self._limits(unit))
         unit.room = intersect(unit.limits)
         self._audit.violations(unit.asset.id, told(verdicts, starting=bool(unit.missing)))
@@ -281,16 +287,16 @@ class Gate:
         if standing.resume and heard_since(now, unit.asset.id, standing.down_s):
             standing.resume = False
             standing.acked = Parts(resumed_kw(now, unit.asset.id), 0.0, now.now_s)
-        wanted_on = not self._latches.disabled(unit.asset.id) and not self._latches.trips(
-            unit.asset
-        )
+        tripping = any(verdict.trips for verdict in unit.verdicts)
+        held = self._latches.disabled(unit.asset.id) or self._latches.trips(unit.asset)
+        wanted_on = not tripping and not held
         if unit.actuator is not None and wanted_on is not unit.wanted_on:
             unit.wanted_on = wanted_on
             unit.actuator.enable(on=wanted_on)
 
     def _limits(self, unit: _Unit) -> Iterable[Limit]:
         asset = unit.asset
-        yield Limit(-asset.rated_kw, asset.rated_kw, Code.RATING, "", asset.apparent_kva)
+        yield unit.rating
         for verdict in unit.verdicts:
             if verdict.limit is not None:
                 yield verdict.limit
@@ -343,11 +349,10 @@ class Gate:
     ) -> tuple[_Unit, Request, Cleared]:
         request = request or Request(unit.asset.id, 0.0, 0.0)
         asked_kw = request.base_kw + request.frequency_kw
-        limits = [*unit.limits, *self._ramps(now, unit, request)]
-        if self._dead:
-            limits.append(Limit(0.0, 0.0, Code.DEAD_MAN))
+        dead = (Limit(0.0, 0.0, Code.DEAD_MAN),) if self._dead else ()
+        limits = [*unit.limits, *self._ramps(now, unit, request), *dead]
         power_kw, clamps = clamp(asked_kw, limits)
-        clamps = clamps or tuple(_spared(asked_kw, asked_kw or site_kw, unit.limits))
+        clamps = clamps or tuple(_spared(asked_kw, asked_kw or site_kw, (*unit.limits, *dead)))
         circle_kva = min(limit.apparent_kva for limit in limits)
         if abs(power_kw) > circle_kva:
             cut_kw = math.copysign(circle_kva, power_kw)
@@ -455,6 +460,15 @@ class Gate:
         return UnitState.RUNNING if got_kw > CUT_KW else UnitState.READY
 
 
+def _mending(unit: _Unit, verdict: Verdict, now: Snapshot) -> bool:
+    """Whether what was read of a device's faults is older than its own reset: it holds the unit at
+    0, but it does not latch again what an operator has just reset."""
+    faults = now.readings.get((unit.asset.id, Point.FAULT_BITS))
+    if verdict.rule is not Code.DEVICE_FAULT or faults is None:
+        return False
+    return faults.at_s < unit.pardoned_s + MEND_S
+
+
 _RAMPS = frozenset({Code.RAMP, Code.DEVICE_RAMP})
 
 
@@ -466,12 +480,12 @@ def _up_to(reached_kw: float, asked_kw: float, why: Code) -> Limit:
 
 
 def _spared(asked_kw: float, towards_kw: float, limits: Iterable[Limit]) -> Iterable[Clamp]:
-    """Who bounds a unit that was asked for no more than its room, because the others took the rest
-    of its share. Nothing is cut here, so power stays as it is."""
+    """Who bounds a unit that was asked for no more than its room, because that was known and the
+    others took the rest of its share. Nothing is cut here, so power stays as it is."""
     for limit in limits:
         bound_kw = limit.high_kw if towards_kw > 0.0 else limit.low_kw
-        at_bound = abs(bound_kw) - abs(asked_kw) <= CUT_KW
-        if towards_kw != 0.0 and at_bound and limit.why is not Code.RATING:
+        at_bound = towards_kw != 0.0 and abs(bound_kw) - abs(asked_kw) <= CUT_KW
+        if (at_bound or limit.low_kw == limit.high_kw) and limit.why is not Code.RATING:
             yield Clamp(limit.why, asked_kw, asked_kw, limit.detail)
 
 
