@@ -117,6 +117,8 @@ class Daemon:
         trips, proved = opened.trips, self._watchdog.proved
         house = build(self._settings, self._clock, self._journal, trips, proved)
         self._house, house.ticked = house, asyncio.Event()
+        if (failed := self._journal.status().failed) is not None:  # there was no alarm board yet
+            house.alarms.set(Code.JOURNAL_FAILED, SITE, True, failed)
         server = Server(site_of(house, self._diagnostics, self._reload), self._socket)
         server.claim()
         text = f"{self._settings.site.id}: {self._settings.mode}, {len(house.assets)} units"

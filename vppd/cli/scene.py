@@ -29,7 +29,7 @@ class Timing:
 
 def timing(length_s: float) -> Timing:
     """The scene stretched over this length."""
-    return Timing(0.2 * length_s, 0.4 * length_s, 0.5 * length_s, 0.6 * length_s, length_s)
+    return Timing(0.2 * length_s, 0.45 * length_s, 0.6 * length_s, 0.7 * length_s, length_s)
 
 
 def free_ports(count: int) -> list[int]:
@@ -72,15 +72,16 @@ def write_site(
 
 
 def write_trace(path: Path, when: Timing) -> None:
-    """A generator trips: frequency falls within two seconds, settles low, and is brought back."""
+    """A generator trips: frequency falls, settles low, and is brought back."""
+    fall_s = min(2.0, 0.05 * when.end_s)
     points = [
         (0.0, NOMINAL_HZ),
         (when.event_s, NOMINAL_HZ),
-        (when.event_s + 2.0, NADIR_HZ),
-        (when.event_s + 6.0, SETTLED_HZ),
+        (when.event_s + fall_s, NADIR_HZ),
+        (when.event_s + 3.0 * fall_s, SETTLED_HZ),
         (when.recovered_s, SETTLED_HZ),
-        (when.recovered_s + 3.0, NOMINAL_HZ),
-        (max(when.end_s, when.recovered_s + 4.0), NOMINAL_HZ),
+        (when.recovered_s + fall_s, NOMINAL_HZ),
+        (when.end_s, NOMINAL_HZ),
     ]
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
