@@ -35,6 +35,8 @@ EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG = 70, 75, 78
 PLANT_READY_S = 15.0
 READY_S = 10.0
 HOUSEKEEPING_S = 1.0
+SETTLED_TICKS = 300
+LATE_MS = 50.0
 
 log = structlog.get_logger()
 
@@ -174,7 +176,9 @@ class Daemon:
                 self._notifier.status(sentence(house.decision, gate.decisions, gate.shut_by))
                 late = house.heartbeat.lag()
                 text = f"{late.late} of {late.count} ticks late"
-                house.alarms.set(Code.TICK_LATE, SITE, late.lag_p99_ms > 50.0, text)  # noqa: PLR2004
+                settled = late.count > SETTLED_TICKS  # a start is not judged
+                lagging = settled and late.lag_p99_ms > LATE_MS
+                house.alarms.set(Code.TICK_LATE, SITE, lagging, text)
             await self._clock.sleep_until(self._clock.now_s() + HOUSEKEEPING_S)
 
     async def _reload(self) -> list[str]:

@@ -250,6 +250,8 @@ def _absent(words: Words, error: DaemonAbsent) -> int:
     from vppd.cli.last_rows import last_rows, shown  # noqa: PLC0415  sqlite is slow to import
 
     print(f"vppctl: {error}", file=sys.stderr)
+    if error.barred:
+        return REFUSED
     try:
         rows = last_rows(Path(words.state))
     except OSError as missing:

@@ -15,7 +15,12 @@ Json = dict[str, Any]
 
 
 class DaemonAbsent(Exception):  # noqa: N818  a state of the world, not a mistake
-    """Nobody answers on the socket; the text says how that showed."""
+    """Nobody answers on the socket; the text says how that showed. `barred`: somebody may be there,
+    but this user may not ask."""
+
+    def __init__(self, text: str, *, barred: bool = False) -> None:
+        self.barred = barred
+        super().__init__(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ def ask(path: str, method: str, target: str, body: Json | None = None) -> Reply:
         response = _send(connection, method, target, body)
         raw = response.read()
     except (OSError, http.client.HTTPException) as error:
-        raise DaemonAbsent(_why(path, error)) from None
+        raise _absent(path, error) from None
     finally:
         connection.close()
     try:
@@ -82,7 +87,7 @@ def follow(path: str, target: str) -> Iterator[tuple[str, Json]]:
             elif word == "data":
                 yield event, json.loads(rest)
     except (OSError, http.client.HTTPException) as error:
-        raise DaemonAbsent(_why(path, error)) from None
+        raise _absent(path, error) from None
     finally:
         connection.close()
 
@@ -95,6 +100,10 @@ def _send(
     with contextlib.suppress(BrokenPipeError):  # refused unread: the answer is there all the same
         connection.request(method, target, raw, headers)
     return connection.getresponse()
+
+
+def _absent(path: str, error: Exception) -> DaemonAbsent:
+    return DaemonAbsent(_why(path, error), barred=isinstance(error, PermissionError))
 
 
 def _why(path: str, error: Exception) -> str:

@@ -57,6 +57,7 @@ class UnitDecision:
     room: Limit
     state: UnitState
     verdicts: tuple[Verdict, ...]
+    limits: tuple[Limit, ...]  # all that held at that instant, ramps aside
 
 
 @dataclass(slots=True)
@@ -337,7 +338,7 @@ class Gate:
                 broken.append(error)
             state = self._state(unit, cleared)
             decisions[unit.asset.id] = UnitDecision(
-                request, cleared, unit.room, state, unit.verdicts
+                request, cleared, unit.room, state, unit.verdicts, self._held(unit)
             )
         self.decisions = decisions
         if broken:
@@ -349,10 +350,10 @@ class Gate:
     ) -> tuple[_Unit, Request, Cleared]:
         request = request or Request(unit.asset.id, 0.0, 0.0)
         asked_kw = request.base_kw + request.frequency_kw
-        dead = (Limit(0.0, 0.0, Code.DEAD_MAN),) if self._dead else ()
-        limits = [*unit.limits, *self._ramps(now, unit, request), *dead]
+        held = self._held(unit)
+        limits = [*held, *self._ramps(now, unit, request)]
         power_kw, clamps = clamp(asked_kw, limits)
-        clamps = clamps or tuple(_spared(asked_kw, asked_kw or site_kw, (*unit.limits, *dead)))
+        clamps = clamps or tuple(_spared(asked_kw, asked_kw or site_kw, held))
         circle_kva = min(limit.apparent_kva for limit in limits)
         if abs(power_kw) > circle_kva:
             cut_kw = math.copysign(circle_kva, power_kw)
@@ -378,6 +379,10 @@ class Gate:
                 now.now_s + LEASE_S,
             ),
         )
+
+    def _held(self, unit: _Unit) -> tuple[Limit, ...]:
+        """What limits a unit, and the dead man, who does not wait for the next judgement."""
+        return (*unit.limits, Limit(0.0, 0.0, Code.DEAD_MAN)) if self._dead else unit.limits
 
     def _ramps(self, now: Snapshot, unit: _Unit, request: Request) -> Iterable[Limit]:
         """Ramps are limits too: away from 0 at most a step beyond what was acknowledged."""

@@ -4,7 +4,7 @@ Both look at the gate's last judgement; neither judges anew, so that showing cha
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vppd.campus.dispatch import STRATEGIES, member
@@ -13,7 +13,7 @@ from vppd.campus.share import Ask, share
 from vppd.core.alarms import Code
 from vppd.core.asset import Asset
 from vppd.core.envelope import clamp, fit
-from vppd.core.model import SITE, Clamp, Limit, Plan, Point, Snapshot, UnitId, UnitState
+from vppd.core.model import SITE, Clamp, Limit, Plan, Snapshot, UnitId
 from vppd.northbound.site import Site
 
 CUT_KW = 1e-6
@@ -41,23 +41,10 @@ class Outlook:
         return list(dict.fromkeys(codes))
 
 
-def holding(site: Site, asset: Asset, now: Snapshot) -> list[Limit]:
-    """Every limit on one unit, the rating first."""
+def holding(site: Site, asset: Asset) -> tuple[Limit, ...]:
+    """Every limit on one unit at the last tick, the rating first."""
     decision = site.gate.decisions.get(asset.id)
-    limits = [Limit(-asset.rated_kw, asset.rated_kw, Code.RATING, "", asset.apparent_kva)]
-    if decision is None or decision.state is UnitState.STARTING:
-        limits.append(Limit(0.0, 0.0, Code.STARTING, _waits_for(asset, now)))
-    if decision is not None:
-        limits += [each.limit for each in decision.verdicts if each.limit is not None]
-    limits += [Limit(0.0, 0.0, each.code, each.text) for each in site.gate.latches.trips(asset)]
-    if site.gate.latches.disabled(asset.id):
-        limits.append(Limit(0.0, 0.0, Code.DISABLED))
-    if asset.read_only:
-        limits.append(Limit(0.0, 0.0, Code.READ_ONLY))
-    limits += _silent_inputs(site, asset, now)
-    if site.gate.shut_by in {Code.STOPPING, Code.DEAD_MAN}:
-        limits.append(Limit(0.0, 0.0, Code(str(site.gate.shut_by))))
-    return limits
+    return decision.limits if decision is not None else (NOTHING,)
 
 
 def outlook(site: Site, plan: Plan) -> Outlook:
@@ -81,11 +68,11 @@ def outlook(site: Site, plan: Plan) -> Outlook:
     clamps: dict[UnitId, tuple[Clamp, ...]] = {}
     for asset in site.assets:
         if asset.id in asked_kw:
-            limits = holding(site, asset, now)
-            given_kw[asset.id], clamps[asset.id] = clamp(asked_kw[asset.id], limits)
+            limits = holding(site, asset)
+            given_kw[asset.id], cuts = clamp(asked_kw[asset.id], limits)
             if abs(short_kw) > CUT_KW:  # the shares stop at each room: say what makes it so small
-                full_kw = math.copysign(asset.rated_kw, plan.power_kw)
-                clamps[asset.id] = clamp(full_kw, limits)[1]
+                cuts = clamp(math.copysign(asset.rated_kw, plan.power_kw), limits)[1]
+            clamps[asset.id] = tuple({each.why: each for each in cuts}.values())
     _fit(site, now, given_kw, clamps)
     return Outlook(given_kw, clamps, short_kw)
 
@@ -107,17 +94,3 @@ def _fit(
                 clamps[id_] = (*clamps[id_], cut)
                 given_kw[id_] = power_kw
             told_kw[id_] = power_kw
-
-
-def _waits_for(asset: Asset, now: Snapshot) -> str:
-    missing = sorted(point for point in asset.declared if now.fresh(asset.id, point) is None)
-    return "waits for " + ", ".join(missing) if missing else ""
-
-
-def _silent_inputs(site: Site, asset: Asset, now: Snapshot) -> Iterable[Limit]:
-    """Hardware interlocks of this unit that cannot be read."""
-    scopes = {SITE, asset.building, asset.id}
-    for each in site.settings.interlock_inputs:
-        if each.scope in scopes and now.fresh(UnitId(f"input:{each.id}"), Point.HEALTHY) is None:
-            text = f"{each.id} does not answer"
-            yield Limit(0.0, 0.0, Code.INTERLOCK_SILENT, text)

@@ -37,7 +37,7 @@ def why_now(site: Site, asset: Asset) -> View:
         "at": decision.utc,
         "from": "live",
         "state": unit.state,
-        "bound_by": bound_by(site, asset, now),
+        "bound_by": bound_by(site, asset),
         "site": _site(decision),
         "base_kw": unit.request.base_kw,
         "frequency_kw": unit.request.frequency_kw,

@@ -155,7 +155,7 @@ def unit_line(site: Site, now: Snapshot, asset: Asset) -> View:
         "power_kw": power_kw(now, asset.id),
         "setpoint_kw": decision.cleared.power_kw if decision else None,
         "soc_pct": now.fresh(asset.id, Point.SOC_PCT),
-        "bound_by": bound_by(site, asset, now),
+        "bound_by": bound_by(site, asset),
         "asked_kw": decision.cleared.asked_kw if decision else None,
         "read_back_kw": now.fresh(asset.id, Point.SETPOINT_KW),
         "room": room(decision),
@@ -163,14 +163,14 @@ def unit_line(site: Site, now: Snapshot, asset: Asset) -> View:
     }
 
 
-def bound_by(site: Site, asset: Asset, now: Snapshot) -> list[str]:
+def bound_by(site: Site, asset: Asset) -> list[str]:
     """Who cut what was asked; when the unit may do nothing at all, also who says so."""
     decision = site.gate.decisions.get(asset.id)
     if decision is None:
         return [Code.STARTING]
     codes = list(decision.cleared.bound_by)
     if decision.room.low_kw == 0.0 and decision.room.high_kw == 0.0:
-        limits = holding(site, asset, now)
+        limits = holding(site, asset)
         codes += [each.why for each in limits if each.low_kw == 0.0 and each.high_kw == 0.0]
     return list(dict.fromkeys(codes))
 
@@ -190,7 +190,7 @@ def unit(site: Site, asset: Asset) -> View:
                 "high_kw": each.high_kw,
                 "detail": each.detail,
             }
-            for each in holding(site, asset, now)
+            for each in holding(site, asset)
         ],
         "latched": latched(site, asset),
         "plan": next((plan(site, each) for each in pins(site, asset.id)), None),
