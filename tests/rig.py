@@ -261,7 +261,7 @@ class Rig:
             if wire.offers:
                 wire.answer(outcome, self.clock.t_s)
 
-    def open(self, ticks: int = 3, **values: float) -> "Rig":
+    def open(self, ticks: int = 3, /, **values: float) -> "Rig":
         """Healthy readings and acknowledged zeros until nothing waits any more."""
         for _ in range(ticks):
             self.tell(**values)

@@ -16,6 +16,7 @@ from tests.rig import (
     HEALTHY,
     MAX_AGE_S,
     MODBUS,
+    START_S,
     TICK_S,
     Rig,
     about,
@@ -117,6 +118,27 @@ def test_who_cut_is_named_in_order() -> None:
     assert rig.state() == "limited"
 
 
+def test_who_is_spared_by_the_shares_is_told_by_whom() -> None:
+    def bound_by(base_kw: float, **asked: tuple[float, float]) -> list[Code]:
+        rig = Rig(asset(B1), asset(B2)).open()
+        rig.tell(B1, **seen)
+        for other, (base, frequency) in asked.items():
+            got = rig.submit(Request(B1, 0.0, base_kw), Request(UnitId(other), base, frequency))
+        assert got[B1].power_kw == base_kw
+        return words(got[B1].clamps)
+
+    seen = {"soc_pct": 11.5}  # half of its discharge is left
+    assert bound_by(50.0, b2=(0.0, 50.0)) == [Code.SOC_LOW]
+    assert bound_by(49.9, b2=(0.0, 50.0)) == []
+    seen = {"soc_pct": 93.5}
+    assert bound_by(-50.0, b2=(0.0, 90.0)) == [Code.SOC_HIGH], "its own direction counts"
+    seen = {"soc_pct": 5.0}
+    assert bound_by(0.0, b2=(1.0, 40.0)) == [Code.SOC_LOW]
+    assert bound_by(0.0, b2=(0.0, 0.5)) == [Code.SOC_LOW]
+    assert bound_by(0.0, b2=(0.0, -40.0)) == []
+    assert bound_by(0.0, b2=(0.0, 0.0)) == []
+
+
 def test_a_unit_that_nobody_asks_for_is_asked_zero() -> None:
     rig = Rig(asset(B1), asset(B2)).open()
     rig.ask(50.0, 10.0)
@@ -172,9 +194,16 @@ def test_a_shut_unit_gives_no_reactive_power_and_says_why() -> None:
     got = rig.ask(0.0, 30.0)
     assert got.reactive_kvar == 0.0
     assert got.bound_by == (Code.EMERGENCY_STOP,)
-    # one direction shut is not shut
-    rig = Rig().open(soc_pct=5.0)
-    assert rig.ask(0.0, 30.0).reactive_kvar == 30.0
+    rig.tell(soc_pct=5.0)
+    assert rig.ask(0.0, 30.0).bound_by == (Code.EMERGENCY_STOP,), "not who shuts one way only"
+    # one direction shut is not shut, two are
+    for seen in ({"soc_pct": 5.0}, {"temperature_c": -1.0}):
+        rig = Rig().open(**seen)
+        assert rig.ask(0.0, 30.0).reactive_kvar == 30.0
+    rig = Rig().open(soc_pct=5.0, temperature_c=-1.0)
+    got = rig.ask(0.0, 30.0)
+    assert (got.reactive_kvar, rig.state()) == (0.0, "stopped")
+    assert set(got.bound_by) & {Code.SOC_LOW, Code.CHARGE_COLD}
 
 
 def test_the_circle_of_the_connection_holds_all_reactive_power() -> None:
@@ -355,6 +384,38 @@ def test_disabled_is_kept_over_restarts_and_is_no_trip() -> None:
     assert again.wires[B1].acts == ["disable", "enable"]
 
 
+def test_a_fault_latched_by_the_device_has_time_to_go_and_gives_nothing_meanwhile() -> None:
+    rig = Rig().open(fault_bits=1.0)
+    rig.submit()
+    assert [latch.code for latch in rig.latches.all()] == [Code.DEVICE_FAULT]
+    rig.gate.reset(B1, "ann")
+    reset_s = rig.clock.t_s
+    for after_s in (0.0, 0.5, 0.99):
+        rig.clock.t_s = reset_s + after_s
+        rig.tell(fault_bits=1.0)
+        assert rig.ask(50.0).power_kw == 0.0
+        assert rig.latches.all() == ()
+        assert rig.wires[B1].acts[-1] == "reset_alarms", "not switched on while it faults"
+    rig.clock.t_s = reset_s + 1.0
+    rig.tell(fault_bits=1.0)
+    assert rig.ask(50.0).power_kw == 0.0
+    assert [latch.code for latch in rig.latches.all()] == [Code.DEVICE_FAULT], "it did not go"
+    rig.gate.reset(B1, "ann")
+    rig.clock.t_s += TICK_S
+    rig.tell()
+    assert rig.ask(50.0).power_kw == 50.0
+    assert rig.wires[B1].acts[-1] == "enable"
+
+
+def test_what_rules_remember_lasts_from_tick_to_tick() -> None:
+    rig = Rig().open(soc_pct=10.0)
+    rig.submit()
+    rig.tell(soc_pct=10.2)
+    assert rig.ask(50.0).power_kw == 0.0
+    rig.tell(soc_pct=10.5)
+    assert rig.ask(50.0).power_kw > 0.0
+
+
 def _failing(look: Look, notes: Notes) -> Ruling:
     if look.value(Point.SOC_PCT) == 13.0:
         raise ZeroDivisionError("of all things")
@@ -445,7 +506,10 @@ def test_an_input_never_read_shuts_and_is_told_after_a_grace() -> None:
     rig.open()
     assert rig.ask(50.0).power_kw == 0.0
     assert not rig.alarmed(Code.INTERLOCK_SILENT, UnitId("input:door"))
-    rig.clock.t_s += 3.1
+    rig.clock.t_s = START_S + 3.0
+    rig.submit()
+    assert not rig.alarmed(Code.INTERLOCK_SILENT, UnitId("input:door"))
+    rig.clock.t_s += 0.1
     rig.tell()
     rig.submit()
     assert rig.alarmed(Code.INTERLOCK_SILENT, UnitId("input:door"))
@@ -495,6 +559,13 @@ def test_droop_against_base_does_not_hide_an_unramped_base() -> None:
     assert _climb(rig, Request(B1, -90.0, 95.0), 1) == [5.0]
     (got,) = _climb(rig, Request(B1, -90.0, 0.0), 1)
     assert got == about(-2.0)
+
+
+def test_two_ramps_at_once_are_no_limit_worth_a_state() -> None:
+    rig = Rig(asset(device_ramp_kw_per_s=5.0)).open()
+    _climb(rig, Request(B1, 50.0, 0.0), 1)
+    assert set(rig.wires[B1].last.bound_by) == {Code.RAMP, Code.DEVICE_RAMP}
+    assert rig.state() == "running"
 
 
 def test_a_device_ramp_holds_droop_too() -> None:
@@ -750,6 +821,16 @@ def test_a_silent_unit_without_a_revert_timer_counts_for_ever() -> None:
     assert rig.gate.decisions[B2].cleared.power_kw == -100.0, "it does not widen the other way"
 
 
+def test_units_that_answer_do_not_count_twice() -> None:
+    rig = _silent_pair()
+    for _ in range(3):
+        rig.tell()
+        got = rig.submit(Request(B1, 0.0, 60.0), Request(B2, 0.0, 40.0))
+        assert (got[B1].power_kw, got[B2].power_kw) == (60.0, 40.0)
+        rig.answer()
+        rig.clock.t_s += TICK_S
+
+
 def test_a_unit_that_was_still_moving_when_it_went_silent_counts_whole() -> None:
     rig = _silent_pair()
     rig.submit(Request(B1, 0.0, 70.0))
@@ -885,6 +966,7 @@ def test_the_dead_man_asks_zero_for_all() -> None:
     rig.gate.watch(rig.bus.snapshot)
     assert (rig.wires[B1].last.power_kw, rig.wires[B1].last.reactive_kvar) == (0.0, 0.0)
     assert rig.shut_by() == Code.DEAD_MAN
+    assert rig.wires[B1].last.bound_by == (Code.DEAD_MAN,)
     assert rig.alarmed(Code.DEAD_MAN)
     rig.gate.watch(rig.bus.snapshot)
     assert len(rig.journal.events(Code.DEAD_MAN)) == 1
@@ -910,6 +992,7 @@ def test_stop_is_zero_and_stays_zero() -> None:
     waiting = rig.gate.stop(now)
     assert [each.unit for each in waiting] == [B1]
     assert (rig.wires[B1].last.power_kw, rig.shut_by()) == (0.0, Code.STOPPING)
+    assert rig.wires[B1].last.bound_by == (Code.STOPPING,)
     got = rig.ask(50.0, 10.0)
     assert (got.power_kw, got.reactive_kvar) == (0.0, 0.0)
     assert Code.STOPPING in got.bound_by

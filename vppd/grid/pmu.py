@@ -33,6 +33,7 @@ from vppd.grid.synchro import Sequence, SequenceCounts, clock_fault, judge
 
 Events = Callable[[Code, bool, str], None]
 
+FREQUENCY_DIGITS = 5  # a 32-bit float knows 50 Hz to 4e-6 Hz; what lies below is its own noise
 IDLE_PERIODS = 2.5
 IDLE_MAX_S = 30.0
 CLOCK_CHECK_S = 1.0
@@ -339,7 +340,7 @@ class PmuClient:
         rocof = data.rocof_hz_per_s
         synchro = Synchro(
             source=self._source,
-            frequency_hz=data.frequency_hz,
+            frequency_hz=round(data.frequency_hz, FREQUENCY_DIGITS),
             at_s=now_s,
             max_age_s=self._settings.max_age_s,
             quality=quality,
