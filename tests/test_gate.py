@@ -204,6 +204,7 @@ def test_a_shut_unit_gives_no_reactive_power_and_says_why() -> None:
     got = rig.ask(0.0, 30.0)
     assert (got.reactive_kvar, rig.state()) == (0.0, "stopped")
     assert set(got.bound_by) & {Code.SOC_LOW, Code.CHARGE_COLD}
+    assert (rig.ask(0.0).bound_by, rig.state()) == ((), "stopped")
 
 
 def test_the_circle_of_the_connection_holds_all_reactive_power() -> None:

@@ -93,6 +93,8 @@ def test_only_declared_points_are_needed() -> None:
     assert {Point.SOC_PCT, Point.VOLTAGE_V, Point.FAULT_BITS, Point.CELL_MIN_V} <= wanted
     assert Point.CELL_MIN_V not in needs(asset())
     assert Point.REACTIVE_KVAR not in wanted
+    for half in (Point.CELL_MAX_V, Point.CELL_MIN_V, Point.BMS_CHARGE_MAX_A):
+        assert Eyes(asset(declared=frozenset({Point.POWER_KW, half}))).look().room == OPEN
     # half of a pair is not the pair
     assert needs(asset(declared=frozenset({Point.BMS_CHARGE_MAX_A}))) == set()
 
@@ -149,6 +151,7 @@ def test_edges(values: dict[str, float], room: tuple[float, float], code: Code |
         assert not verdict.trips
         assert limit is not None
         assert limit.why is code
+        assert (limit.low_kw, limit.high_kw) == pytest.approx(room), "this rule by itself"
         assert limit.detail == verdict.text
         stopped = 0.0 in (limit.low_kw, limit.high_kw)
         assert verdict.action is (Action.STOP if stopped else Action.REDUCE)
@@ -278,6 +281,22 @@ LEFT_WHEN_BLIND = {
     Point.REACTIVE_KVAR: OPEN,
     Point.SETPOINT_KW: OPEN,
 }
+BLIND_RULES = {
+    Code.LINK_LOST: NOTHING,
+    Code.SOC_LOW: NO_OUT,
+    Code.SOC_HIGH: NO_IN,
+    Code.CELL_UNDER_VOLTAGE: NO_OUT,
+    Code.CELL_OVER_VOLTAGE: NO_IN,
+    Code.PACK_UNDER_VOLTAGE: NO_OUT,
+    Code.PACK_OVER_VOLTAGE: NO_IN,
+    Code.OVER_CURRENT: NOTHING,
+    Code.TEMPERATURE_HIGH: NOTHING,
+    Code.TEMPERATURE_LOW: NOTHING,
+    Code.CHARGE_COLD: NO_IN,
+    Code.DEVICE_FAULT: NOTHING,
+    Code.BMS_FAULT: NOTHING,
+    Code.BMS_LIMIT: NOTHING,
+}
 WHY = {
     Quality.MISSING: Code.READING_MISSING,
     Quality.STALE: Code.READING_STALE,
@@ -298,6 +317,7 @@ def test_blind_stops_exactly_what_depends_on_it(point: Point, quality: Quality) 
     for verdict in eyes.verdicts.values():
         assert verdict.limit is not None
         assert verdict.limit.why is WHY[quality]
+        assert (verdict.limit.low_kw, verdict.limit.high_kw) == BLIND_RULES[verdict.rule]
         assert (verdict.level, verdict.action) == (Level.CRITICAL, Action.STOP)
         assert not verdict.trips
         assert point in verdict.text
@@ -385,6 +405,17 @@ def test_over_current_scales_at_once_by_what_was_measured(
     verdict = eyes.verdicts[Code.OVER_CURRENT]
     assert (verdict.level, verdict.action) == (Level.CRITICAL, Action.REDUCE)
     assert (verdict.value, verdict.bound) == (sign * 125.0, sign * 100.0)
+    assert verdict.limit is not None
+    assert (verdict.limit.low_kw, verdict.limit.high_kw) == eyes.room
+
+
+def test_over_current_while_power_is_unknown_is_scaled_from_full_power() -> None:
+    for sign, side in ((1.0, 1), (-1.0, 0)):
+        eyes = Eyes().blind(Point.POWER_KW, Quality.MISSING).look(current_a=sign * 125.0)
+        eyes.quality.clear()
+        for _ in range(4):
+            eyes.look(0.1, current_a=0.0)
+        assert abs(eyes.room[side]) == pytest.approx(76.0 + 0.4)
 
 
 def test_over_current_gives_back_one_percent_a_second() -> None:
@@ -460,7 +491,8 @@ def test_critical_temperature_shuts_down(point: str) -> None:
     assert Code.OVER_TEMPERATURE not in eyes.look(**{point: 59.999}).verdicts
     eyes.look(**{point: 60.0})
     assert eyes.said(Code.OVER_TEMPERATURE) == (Level.EMERGENCY, Action.SHUTDOWN, True)
-    assert (eyes.verdicts[Code.OVER_TEMPERATURE].bound, eyes.room) == (60.0, NOTHING)
+    verdict = eyes.verdicts[Code.OVER_TEMPERATURE]
+    assert (verdict.value, verdict.bound, eyes.room) == (60.0, 60.0, NOTHING)
 
 
 @pytest.mark.parametrize("quality", BAD)
@@ -489,6 +521,18 @@ def test_thermal_runaway_while_hot(point: str) -> None:
     verdict = eyes.verdicts[Code.THERMAL_RUNAWAY]
     assert verdict.value == pytest.approx(6.0, rel=0.05)
     assert (verdict.bound, eyes.room) == (5.0, NOTHING)
+
+
+def test_the_edges_of_runaway() -> None:
+    eyes = Eyes().look(temperature_c=44.0).look(20.0, temperature_c=50.0)
+    assert eyes.verdicts[Code.THERMAL_RUNAWAY].value == 18.0
+    eyes = Eyes().look(temperature_c=44.0).look(20.0, temperature_c=49.9)
+    assert Code.THERMAL_RUNAWAY not in eyes.verdicts
+    eyes = Eyes().look(temperature_c=44.0).look(19.9, temperature_c=50.0)
+    assert Code.THERMAL_RUNAWAY not in eyes.verdicts
+    eyes = Eyes(asset(runaway_rate_max_c_per_min=18.0))
+    eyes.look(temperature_c=44.0).look(20.0, temperature_c=50.0)
+    assert Code.THERMAL_RUNAWAY not in eyes.verdicts
 
 
 def test_no_runaway_when_cool_slow_or_short() -> None:
@@ -567,13 +611,23 @@ def test_soc_rate_at_its_limit_and_its_hysteresis() -> None:
 
 
 def test_soc_rate_needs_two_steps_of_the_resolution() -> None:
-    coarse = asset(soc_resolution_pct=1.0)
+    coarse = asset(soc_resolution_pct=1.0, soc_rate_max_pct_per_min=0.5)
     eyes = Eyes(coarse).look(soc_pct=50.0)
     held = [Code.SOC_RATE in eyes.look(1.0, soc_pct=49.0).verdicts for _ in range(120)]
     assert not any(held), "one step of a coarse register is no rate"
     eyes = Eyes(coarse).look(soc_pct=50.0)
     held = [Code.SOC_RATE in eyes.look(1.0, soc_pct=48.0).verdicts for _ in range(61)]
     assert any(held)
+
+
+def test_the_edges_of_soc_rate() -> None:
+    eyes = Eyes().look().look(60.0, soc_pct=49.0)
+    assert Code.SOC_RATE not in eyes.verdicts, "at the limit is not over it"
+    eyes = Eyes().look().look(59.9, soc_pct=48.0)
+    assert Code.SOC_RATE not in eyes.verdicts
+    eyes = Eyes(asset(soc_rate_max_pct_per_min=1.25)).look().look(60.0, soc_pct=48.0)
+    assert eyes.verdicts[Code.SOC_RATE].value == 2.0
+    assert Code.SOC_RATE not in eyes.look(60.0, soc_pct=47.0).verdicts, "80 % of it is enough"
 
 
 def test_a_gap_in_soc_does_not_forgive_its_rate() -> None:
@@ -592,21 +646,25 @@ def test_cells_apart_halve_power_with_hysteresis() -> None:
     assert eyes.said(Code.CELL_SPREAD) == (Level.WARNING, Action.REDUCE, False)
     assert eyes.verdicts[Code.CELL_SPREAD].value == pytest.approx(0.11)
     assert "110 mV" in eyes.verdicts[Code.CELL_SPREAD].text
+    wide = Eyes(asset_with_bms(cell_delta_max_v=1.25)).look(cell_min_v=2.85, cell_max_v=4.15)
+    assert Code.CELL_SPREAD in wide.verdicts
+    assert Code.CELL_SPREAD not in wide.look(cell_min_v=2.9, cell_max_v=3.9).verdicts
     assert eyes.look(cell_max_v=3.081).room == (-50.0, 50.0)
     assert eyes.look(cell_max_v=3.079).room == OPEN
     assert eyes.look(cell_max_v=3.081).room == OPEN
 
 
-def test_power_that_moves_too_fast_is_told_about() -> None:
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_power_that_moves_too_fast_is_told_about(sign: float) -> None:
     eyes = Eyes()
     for _ in range(6):
         eyes.look(0.5)
-    eyes.look(0.5, power_kw=40.0)
-    assert eyes.said(Code.POWER_RAMP) == (Level.WARNING, Action.LOG, False)
-    assert eyes.room == OPEN
-    for _ in range(6):
-        eyes.look(0.5)
-    assert eyes.verdicts == {}
+    for _ in range(4):
+        eyes.look(0.5, power_kw=sign * 40.0)
+        assert eyes.said(Code.POWER_RAMP) == (Level.WARNING, Action.LOG, False)
+        assert eyes.verdicts[Code.POWER_RAMP].value == 20.0
+        assert eyes.room == OPEN
+    assert eyes.look(0.5).verdicts == {}
 
 
 def test_droop_may_ramp() -> None:

@@ -31,6 +31,8 @@ class Action(IntEnum):
 class Code(StrEnum):
     """Why. The value is what users see."""
 
+    __hash__ = str.__hash__  # Enum's own is slow, and rules look their notes up by it
+
     # limits of the gate
     RATING = "rating"
     APPARENT_POWER = "apparent_power"

@@ -21,6 +21,8 @@ SITE = UnitId("site")
 class Point(StrEnum):
     """What can be known of a unit. The name ends in its unit; words of bits end in `_bits`."""
 
+    __hash__ = str.__hash__  # Enum's own is slow, and points are looked up a thousand times a tick
+
     SOC_PCT = "soc_pct"
     SOH_PCT = "soh_pct"
     VOLTAGE_V = "voltage_v"  # DC, of one module

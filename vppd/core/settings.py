@@ -75,7 +75,9 @@ class ModbusSettings:
     stopbits: int = key("RTU", 1, ge=1, le=2)
     unit_id: int = key("Modbus unit id", 1, ge=0, le=255)
     poll_s: float = key("period of the fast poll group", 0.5, ge=0.05, le=60)
-    timeout_s: float = key("wait this long for a reply", 1.0, gt=0, le=30)
+    timeout_s: float = key(
+        "wait this long for a reply; no longer, for control is proven by answers", 1.0, gt=0, le=5
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +153,9 @@ class InputModbusSettings:
     discrete_input: int | None = key("address, function 2", None, ge=0, le=65535)
     coil: int | None = key("address, function 1", None, ge=0, le=65535)
     poll_s: float = key("period", 0.5, ge=0.05, le=10)
-    timeout_s: float = key("wait this long for a reply", 1.0, gt=0, le=30)
+    timeout_s: float = key(
+        "wait this long for a reply; no longer, for control is proven by answers", 1.0, gt=0, le=5
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
