@@ -202,6 +202,12 @@ def test_damping_by_hand() -> None:
     assert grid.settle(49.5, 5.0).asked_kw == about(80.0, abs=0.01)
 
 
+def test_a_small_answer_that_nothing_damps_stays() -> None:
+    for hz, kw in ((49.898, 0.32), (50.052, -0.32)):
+        grid = Grid(replace(DAMPED, reference="deadband_edge"))
+        assert grid.settle(hz).asked_kw == about(kw)
+
+
 @pytest.mark.parametrize("off_hz", [0.003, -0.003])
 def test_damping_does_not_turn_a_small_answer(off_hz: float) -> None:
     grid = Grid(replace(DAMPED, reference="deadband_edge", rocof_gain_pu_per_hz_per_s=10.0))
@@ -252,6 +258,9 @@ def test_one_frame_is_counted_once() -> None:
     once = answer(second, DAMPED, FULL_KW, (), ANY_ROOM, 10.1, memory)
     twice = answer(second, DAMPED, FULL_KW, (), ANY_ROOM, 10.2, once.memory)
     assert twice.rocof_hz_per_s == once.rocof_hz_per_s
+    late = Frequency(49.6, 11.0, PMU, "good")
+    first_memory = answer(first, DAMPED, FULL_KW, (), ANY_ROOM, 10.0, DroopMemory()).memory
+    assert answer(late, DAMPED, FULL_KW, (), ANY_ROOM, 11.0, first_memory).rocof_hz_per_s < 0.0
     older = answer(first, DAMPED, FULL_KW, (), ANY_ROOM, 10.3, twice.memory)
     assert older.rocof_hz_per_s == once.rocof_hz_per_s
 

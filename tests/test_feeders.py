@@ -83,6 +83,8 @@ def test_buildings_with_limits_come_before_the_site() -> None:
         ((B1, B2, B3), -250.0, 250.0, math.inf),
     ]
     assert made.tree[0].limit.detail.startswith("north")
+    bare = feeders_of(_settings(ConnectionSettings(), BuildingSettings(id="south")), TRIO)
+    assert len(bare.tree) == 1
     assert all(each.limit.why is Code.CONNECTION for each in made.tree)
 
 

@@ -43,6 +43,7 @@ from vppd.core.records import TripRow
 from vppd.field.feeders import Feeder, Feeders
 from vppd.field.gate import DEADMAN_S
 from vppd.field.rule import Look, Notes, Rule, Ruling, Verdict
+from vppd.field.standing import OUTCOME_DUE_S
 
 TINY, HUGE = sys.float_info.min * sys.float_info.epsilon, sys.float_info.max
 wishes = st.one_of(
@@ -1022,8 +1023,8 @@ def test_silence_counts_from_when_the_tick_and_the_writers_begin() -> None:
     rig.gate.begin()
     rig.gate.watch(rig.bus.snapshot)
     assert rig.wires[B1].offers == []
-    assert rig.gate.proven(rig.clock.t_s + 5.0)
-    assert not rig.gate.proven(rig.clock.t_s + 5.1)
+    assert rig.gate.proven(rig.clock.t_s + OUTCOME_DUE_S)
+    assert not rig.gate.proven(rig.clock.t_s + OUTCOME_DUE_S + 0.1)
     rig.submit()
     assert not rig.alarmed(Code.INTERLOCK_SILENT, UnitId("input:fire"))
 
@@ -1032,7 +1033,7 @@ def test_control_is_proven_by_an_outcome_of_every_unit() -> None:
     rig = Rig(asset(B1), asset(B2))
     assert rig.gate.proven(rig.clock.t_s)
     rig.open()
-    rig.clock.t_s += 4.0
+    rig.clock.t_s += OUTCOME_DUE_S - 1.0
     rig.wires[B1].answer(Outcome.LOST, rig.clock.t_s)
     assert rig.gate.proven(rig.clock.t_s)
     rig.clock.t_s += 2.0

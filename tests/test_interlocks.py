@@ -524,14 +524,14 @@ def test_thermal_runaway_while_hot(point: str) -> None:
 
 
 def test_the_edges_of_runaway() -> None:
-    eyes = Eyes().look(temperature_c=44.0).look(20.0, temperature_c=50.0)
+    eyes = Eyes().look(1.0, temperature_c=44.0).look(20.0, temperature_c=50.0)
     assert eyes.verdicts[Code.THERMAL_RUNAWAY].value == 18.0
-    eyes = Eyes().look(temperature_c=44.0).look(20.0, temperature_c=49.9)
+    eyes = Eyes().look(1.0, temperature_c=44.0).look(20.0, temperature_c=49.9)
     assert Code.THERMAL_RUNAWAY not in eyes.verdicts
-    eyes = Eyes().look(temperature_c=44.0).look(19.9, temperature_c=50.0)
+    eyes = Eyes().look(1.0, temperature_c=44.0).look(19.9, temperature_c=50.0)
     assert Code.THERMAL_RUNAWAY not in eyes.verdicts
     eyes = Eyes(asset(runaway_rate_max_c_per_min=18.0))
-    eyes.look(temperature_c=44.0).look(20.0, temperature_c=50.0)
+    eyes.look(1.0, temperature_c=44.0).look(20.0, temperature_c=50.0)
     assert Code.THERMAL_RUNAWAY not in eyes.verdicts
 
 
@@ -621,11 +621,11 @@ def test_soc_rate_needs_two_steps_of_the_resolution() -> None:
 
 
 def test_the_edges_of_soc_rate() -> None:
-    eyes = Eyes().look().look(60.0, soc_pct=49.0)
+    eyes = Eyes().look(1.0).look(60.0, soc_pct=49.0)
     assert Code.SOC_RATE not in eyes.verdicts, "at the limit is not over it"
-    eyes = Eyes().look().look(59.9, soc_pct=48.0)
+    eyes = Eyes().look(1.0).look(59.9, soc_pct=48.0)
     assert Code.SOC_RATE not in eyes.verdicts
-    eyes = Eyes(asset(soc_rate_max_pct_per_min=1.25)).look().look(60.0, soc_pct=48.0)
+    eyes = Eyes(asset(soc_rate_max_pct_per_min=1.25)).look(1.0).look(60.0, soc_pct=48.0)
     assert eyes.verdicts[Code.SOC_RATE].value == 2.0
     assert Code.SOC_RATE not in eyes.look(60.0, soc_pct=47.0).verdicts, "80 % of it is enough"
 
