@@ -33,6 +33,11 @@ source: nowhere
 points:
   soc_pct: {table: input, address: 0x10, type: u16, max_age_s: 1.0}
   setpoint_kw: {table: holding, address: 1, type: i16, max_age_s: 3.0}
+  power_kw: {table: input, address: 0x20, type: i16, max_age_s: 3.0}
+  voltage_v: {table: input, address: 0x21, type: i16, max_age_s: 3.0}
+  current_a: {table: input, address: 0x22, type: i16, max_age_s: 3.0}
+  temperature_c: {table: input, address: 0x23, type: i16, max_age_s: 3.0}
+  fault_bits: {table: input, address: 0x24, type: bits, max_age_s: 3.0}
 writes:
   power_kw: {address: 1, type: i16, low: -10, high: 10, read_back: setpoint_kw}
   heartbeat: {address: 2, type: u16, low: 0, high: 9, read_back: setpoint_kw}

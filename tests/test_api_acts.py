@@ -223,7 +223,8 @@ async def test_a_cause_that_is_still_there_trips_again(tmp_path: Path) -> None:
         rig.values[B1, Point.TEMPERATURE_C] = 61.0
         await rig.beat(30)
         assert (await rig.get("/v1/units/B1"))[1]["state"] == "tripped"
-        await rig.post("/v1/units/B1/control", {"command": "reset"})
+        answer = (await rig.post("/v1/units/B1/control", {"command": "reset"}))[1]
+        assert [each["code"] for each in answer["reset"]] == ["over_temperature"]
         await rig.beat(30)
         assert (await rig.get("/v1/units/B1"))[1]["state"] == "tripped"
 

@@ -259,7 +259,7 @@ def test_all_errors_of_all_files_in_one_go() -> None:
         ("devices/bad.yaml", 3, "points.soc.table"),
         ("devices/bad.yaml", 3, "points.soc.address"),
         ("devices/bad.yaml", 3, "points.soc.type"),
-        ("devices/toy.yaml", 11, "revert.timeout_s"),
+        ("devices/toy.yaml", 16, "revert.timeout_s"),
     }
 
 
@@ -571,7 +571,7 @@ def test_a_wrong_profile_raises_with_all_its_errors(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_profile(path)
     found = {(each.line, each.key) for each in caught.value.findings if each.level == "error"}
-    assert found == {(2, "maker"), (6, "points.soc_pct.type"), (12, "spare")}
+    assert found == {(2, "maker"), (6, "points.soc_pct.type"), (17, "spare")}
 
 
 def test_shipped_profiles_are_fine(tmp_path: Path) -> None:
@@ -603,7 +603,7 @@ def test_a_profile_that_nobody_names_is_checked_and_left_out() -> None:
 
 def test_a_broken_profile_is_told_once() -> None:
     result = loaded(FINE | {"devices/toy.yaml": TOY + "spare: 1\n"})
-    assert error_lines(result) == {("devices/toy.yaml", 12, "spare")}
+    assert error_lines(result) == {("devices/toy.yaml", 17, "spare")}
 
 
 # --- anything at all ---

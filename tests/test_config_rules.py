@@ -189,6 +189,12 @@ WARNINGS: list[tuple[dict[str, str], str]] = [
     (toy("low: -10", "low: 1"), "writes.power_kw.low"),
     (toy("high: 10,", "high: 10, volatile: false,"), "writes.power_kw.volatile"),
     (toy("0x10,", "0x10, frozen_s: 3,"), "points.soc_pct.frozen_s"),
+    (toy("soc_pct: {", "soh_pct: {"), "points"),
+    (
+        toy("power_kw: {address: 1, type: i16,", "power_kw: {address: 1, type: i16, sign: -1,"),
+        "writes.power_kw.sign",
+    ),
+    ({"grid.yaml": "pmu: [{id: a, host: 127.0.0.1}, {id: b, host: 127.0.0.1}]\n"}, "pmu[1].port"),
     (toy("name: toy", "name: toys"), "name"),
 ]
 

@@ -30,6 +30,7 @@ from vppd.core.alarms import Action, Code, Level
 from vppd.core.model import (
     SITE,
     Cleared,
+    DeviceNotice,
     Limit,
     Outcome,
     Point,
@@ -360,6 +361,8 @@ def test_trips_survive_a_restart_and_unreadable_ones_mean_tripped() -> None:
     assert again.ask(50.0).power_kw == 0.0
     assert (again.state(), again.alarmed(Code.DEVICE_FAULT, B1)) == ("tripped", True)
     assert again.wires[B1].acts == ["disable"]
+    (alarm,) = [each for each in again.alarms.standing() if each.code is Code.DEVICE_FAULT]
+    assert alarm.since == first.kept[0].at, "an alarm is as old as its trip"
     again.gate.reset(B1, "ann")
     assert again.ask(50.0).power_kw == 50.0
     blind = Rig(rows=None).open()
@@ -939,6 +942,38 @@ def test_three_changed_read_backs_trip_and_reverted_ones_only_alarm() -> None:
     assert rig.ask(20.0).bound_by == (Code.RIVAL,)
 
 
+def test_a_rival_that_won_is_told_zero_once_and_not_competed_with() -> None:
+    rig = Rig(asset(B1), asset(B2)).open()
+    for _ in range(3):
+        rig.read_back(ReadBack.CHANGED)
+    count = len(rig.wires[B1].offers)
+    for told in (1, 2):
+        assert rig.ask(20.0).power_kw == 0.0
+        assert len(rig.wires[B1].offers) == count + told, "until a 0 was answered"
+    rig.answer()
+    rig.ask(20.0)
+    assert len(rig.wires[B1].offers) == count + 2
+    rig.clock.t_s += 60.0
+    rig.wires[B2].answer(Outcome.HELD, rig.clock.t_s)
+    assert rig.gate.proven(rig.clock.t_s), "who is not asked owes no outcome"
+    rig.gate.reset(B1, "ann")
+    rig.submit()
+    assert len(rig.wires[B1].offers) == count + 3
+
+
+def test_a_stop_is_for_all_even_where_a_rival_won() -> None:
+    rig = Rig().open()
+    for _ in range(3):
+        rig.read_back(ReadBack.CHANGED)
+    rig.submit()
+    rig.answer()
+    count = len(rig.wires[B1].offers)
+    rig.submit()
+    assert len(rig.wires[B1].offers) == count
+    rig.gate.stop(rig.bus.snapshot())
+    assert len(rig.wires[B1].offers) == count + 1
+
+
 def test_a_broken_actuator_is_fatal_but_the_others_are_told_first() -> None:
     rig = Rig(asset(B1), asset(B2), asset(B3)).open()
     rig.wires[B1].breaks = True
@@ -1040,6 +1075,17 @@ def test_control_is_proven_by_an_outcome_of_every_unit() -> None:
     assert not rig.gate.proven(rig.clock.t_s), "the writer of b2 says nothing"
     rig.link(up=False, unit=B2)
     assert rig.gate.proven(rig.clock.t_s), "a lost link is an outcome"
+
+
+def test_a_device_that_says_it_is_off_gives_nothing_and_the_gate_says_so() -> None:
+    rig = Rig().open()
+    assert rig.ask(50.0).power_kw == 50.0
+    rig.report(DeviceNotice(B1, Code.DEVICE_DISABLED, True, rig.clock.t_s, "mode reads 0, not 3"))
+    cleared = rig.ask(50.0)
+    assert (cleared.power_kw, cleared.bound_by) == (0.0, (Code.DEVICE_DISABLED,))
+    assert (rig.state(), rig.alarmed(Code.DEVICE_DISABLED, B1)) == ("stopped", True)
+    rig.report(DeviceNotice(B1, Code.DEVICE_DISABLED, False, rig.clock.t_s, "enabled"))
+    assert rig.ask(50.0).power_kw > 0.0
 
 
 # ---- what users see ----------------------------------------------------------

@@ -579,6 +579,20 @@ def test_a_sensor_that_drops_out_now_and_then_does_not_hide_a_runaway() -> None:
     assert tripped
 
 
+def test_ticks_between_two_readings_change_nothing_and_samples_stay_few() -> None:
+    eyes = Eyes()
+    begin_s, tripped = eyes.now_s, False
+    for tick in range(400):
+        since_s = tick % 5 * 0.1  # polled twice a second, looked at ten times
+        eyes.age_s[Point.TEMPERATURE_C] = since_s
+        read_s = eyes.now_s + 0.1 - since_s - begin_s
+        eyes.look(0.1, temperature_c=51.0 + 6.0 * read_s / 60.0)
+        tripped = tripped or Code.THERMAL_RUNAWAY in eyes.verdicts
+    assert tripped
+    for notes in eyes.notes.values():
+        assert len(notes) <= 2 * 12 + 3
+
+
 # ---- state of charge rate, cells apart, ramp, health -------------------------
 
 
@@ -723,6 +737,13 @@ def test_bms_limits_are_amperes_of_one_module_at_the_lower_voltage() -> None:
     assert eyes.look(bms_discharge_max_a=0.0, bms_charge_max_a=-5.0).room == NOTHING
     full = eyes.look(bms_discharge_max_a=500.0, bms_charge_max_a=1.0)
     assert full.room == pytest.approx((-1.15, 100.0))
+    one_way = eyes.look(bms_discharge_max_a=1.0, bms_charge_max_a=500.0)
+    assert one_way.room == pytest.approx((-100.0, 1.15))
+    upside_down = eyes.look(voltage_v=-1.0).verdicts[Code.BMS_LIMIT].limit
+    assert upside_down is not None
+    assert (upside_down.low_kw, upside_down.high_kw) == NOTHING
+    no_volts = {Point.POWER_KW, Point.BMS_CHARGE_MAX_A, Point.BMS_DISCHARGE_MAX_A}
+    assert Eyes(asset(declared=frozenset(no_volts))).look().room == NOTHING
     # 23 modules x 53 V x 82.04 A is 100 kW
     rich = eyes.look(bms_discharge_max_a=82.1, bms_charge_max_a=82.1, voltage_v=53.0, pack_v=53.0)
     assert rich.room == OPEN

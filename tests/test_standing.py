@@ -104,6 +104,34 @@ def test_a_rival_trips_and_is_forgiven_after_a_quiet_minute() -> None:
     assert told.trips == []
 
 
+def test_a_forgiven_rival_starts_from_nothing() -> None:
+    told = Told()
+    told.read(ReadBack.CHANGED, 100.0)
+    told.read(ReadBack.SAME, 161.0)
+    told.read(ReadBack.CHANGED, 162.0)
+    told.read(ReadBack.CHANGED, 163.0)
+    assert told.trips == []
+
+
+def test_a_rival_that_won_is_yielded_to_once_zero_was_answered() -> None:
+    told = Told()
+
+    def written(power_kw: float) -> bool:
+        told.standing.report(WriteResult(B1, Outcome.WRITTEN, power_kw, 0.0, 100.0))
+        return told.standing.yields
+
+    assert not written(0.0)
+    for _ in range(2):
+        told.read(ReadBack.CHANGED)
+    assert not written(0.0)
+    told.read(ReadBack.CHANGED)
+    assert not written(5.0)
+    assert written(0.0)
+    assert told.standing.proven(1e9)
+    told.standing.pardon()
+    assert not told.standing.yields
+
+
 def test_a_pardon_starts_the_counts_again() -> None:
     told = Told()
     for _ in range(2):
@@ -118,6 +146,7 @@ def test_a_pardon_starts_the_counts_again() -> None:
 
 def test_reverted_only_alarms_until_the_same_is_seen() -> None:
     told = Told()
+    told.standing.resume = False
     for _ in range(20):
         told.read(ReadBack.REVERTED)
     assert told.alarms == {Code.READ_BACK_REVERTED: True}
@@ -311,6 +340,9 @@ def test_sums_of_the_ramp() -> None:
     assert since_s(now, Parts(0.0, 0.0, 0.0)) == 0.2
     assert since_s(now, Parts(0.0, 0.0, 101.0)) == 0.0
     assert resumed_kw(now, B1) == 30.0
+    small = snapshot(100.0, {Point.POWER_KW: 0.5, Point.SETPOINT_KW: 0.6})
+    assert resumed_kw(small, B1) == 0.5
+    assert resumed_kw(snapshot(100.0, {Point.SETPOINT_KW: 40.0}), B1) == 0.0
     assert resumed_kw(now, UnitId("other")) == 0.0
     assert heard_since(now, B1, 98.9)
     assert not heard_since(now, B1, 99.0)

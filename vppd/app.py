@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from vppd.core.alarms import Code
+from vppd.core.alarms import Code, Level
 from vppd.core.asset import Asset, asset_of
 from vppd.core.decision import Decision
 from vppd.core.model import SITE, DeviceReport, Reading, Snapshot, UnitId
@@ -77,6 +77,8 @@ class House:
         """After every tick: show it, write it down, and prove that control works."""
         self.decision = decision
         self.watch.note(frequency, decision.now_s)
+        switched_off = self.settings.droop.enabled and not self.tick.duty.droop.enabled
+        self.alarms.set(Code.DROOP_OFF, SITE, switched_off, level=Level.WARNING)
         self.watch.sources(now)
         self.log.note(decision, now)
         if self.gate.proven(decision.now_s):

@@ -11,7 +11,7 @@ from vppd.core.alarms import MEANINGS, Code
 
 FULL = 0.9  # of what is owed counts as answered
 US_PER_S = 1e6
-GAP_MAX_S = 2.5  # a silent unit's energy is not guessed beyond it
+GAP_MAX_S = 61.0  # a steady value has a row a minute
 
 
 def tell(journal: Path, status: dict[str, Any]) -> str:

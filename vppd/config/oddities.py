@@ -5,9 +5,18 @@ from itertools import pairwise
 
 from vppd.config.document import KeyPath
 from vppd.config.rules import Breach, line_of, links
-from vppd.core.profile import DeviceProfile, Writable
+from vppd.core.model import Point
+from vppd.core.profile import DeviceProfile, Table, Writable
 from vppd.core.settings import Settings, UnitSettings
 
+RULES_OF = {
+    Point.POWER_KW: "against a silent device or a frozen measurement",
+    Point.SOC_PCT: "state of charge",
+    Point.VOLTAGE_V: "pack voltage",
+    Point.CURRENT_A: "current",
+    Point.TEMPERATURE_C: "temperature",
+    Point.FAULT_BITS: "against the device's own faults",
+}
 SLOW_POLL_S = 1.0
 FAST_SERIAL_POLL_S = 0.2
 FEW_DAYS = 30
@@ -197,6 +206,9 @@ def _pmu(settings: Settings) -> Iterator[Breach]:
         text = "no PMU configured: frequency comes from the units alone, at their poll rate"
         yield odd(("pmu",), text)
     for index, pmu in enumerate(settings.pmu):
+        if any((pmu.host, pmu.port) == (other.host, other.port) for other in settings.pmu[:index]):
+            text = f"{pmu.port}: a PMU before it is at the same address; simulated, neither starts"
+            yield odd(("pmu", index, "port"), text)
         if pmu.transport == "tcp" and pmu.udp_port is not None:
             yield odd(("pmu", index, "udp_port"), "has no effect with transport: tcp")
 
@@ -252,6 +264,8 @@ def profile_oddities(profile: DeviceProfile) -> Iterator[Breach]:
             yield odd(("points", point, "frozen_s"), text, ("points", point, "moves_with"))
     yield from _commanding(profile)
     yield from _reverting(profile)
+    yield from _unseen(profile)
+    yield from _read_back(profile)
 
 
 def _commanding(profile: DeviceProfile) -> Iterator[Breach]:
@@ -269,6 +283,27 @@ def _commanding(profile: DeviceProfile) -> Iterator[Breach]:
     if not power.volatile:
         text = "false: non-volatile memory is never written cyclically, so it cannot be driven"
         yield odd((*path, "volatile"), text)
+
+
+def _unseen(profile: DeviceProfile) -> Iterator[Breach]:
+    """A rule needs only the points there are: say which rules a profile leaves out."""
+    if profile.read_only or Writable.POWER_KW not in profile.writes:
+        return
+    for point, lost in RULES_OF.items():
+        if point not in profile.points:
+            yield odd(("points",), f"{point} is not among them: nothing guards {lost}")
+
+
+def _read_back(profile: DeviceProfile) -> Iterator[Breach]:
+    """A register that is written one way and read back another looks like a rival's doing."""
+    for name, write in profile.writes.items():
+        point = profile.points.get(write.read_back)
+        if point is None or (point.table, point.address) != (Table.HOLDING, write.address):
+            continue
+        for what in ("sign", "scale", "type", "word_order", "byte_order"):
+            if getattr(point, what) != getattr(write, what):
+                text = f"{getattr(write, what)}, but {write.read_back} reads the same register with"
+                yield odd(("writes", name, what), f"{text} {getattr(point, what)}")
 
 
 def _reverting(profile: DeviceProfile) -> Iterator[Breach]:

@@ -142,7 +142,7 @@ MEANINGS: dict[Code, Meaning] = {
     Code.DISABLED: Meaning(_I, "disabled by an operator", "vppctl enable UNIT"),
     Code.SHUT: Meaning(_W, "the gate is shut"),
     Code.TRIPPED: Meaning(_E, "tripped and latched", "mend the cause, then vppctl reset UNIT"),
-    Code.EMERGENCY_STOP: Meaning(_E, "emergency stop pressed", "vppctl reset"),
+    Code.EMERGENCY_STOP: Meaning(_E, "emergency stop pressed", "vppctl reset UNIT"),
     Code.DEAD_MAN: Meaning(_C, "the tick stopped asking"),
     Code.RAMP: Meaning(_I, "base power moves no faster than safety.ramp_max_kw_per_s"),
     Code.DEVICE_RAMP: Meaning(_I, "the device moves no faster than safety.device_ramp_kw_per_s"),
@@ -187,7 +187,9 @@ MEANINGS: dict[Code, Meaning] = {
     Code.NO_REVERT: Meaning(_W, "the device keeps its last setpoint if vppd dies (accepted)"),
     Code.REVERT_NOT_SET: Meaning(_C, "the device's command timeout is not what was programmed"),
     Code.DEVICE_RESET: Meaning(_W, "the device restarted"),
-    Code.DEVICE_DISABLED: Meaning(_W, "the device itself says it is disabled or off"),
+    Code.DEVICE_DISABLED: Meaning(
+        _C, "the device says it is off though told on", "local mode? vppctl disable, enable UNIT"
+    ),
     Code.SHARE: Meaning(_I, "the unit's share of the site"),
     Code.ROOM: Meaning(_W, "the units together cannot give what is owed"),
     Code.DROOP_RAMP: Meaning(_I, "droop moves no faster than droop.ramp_kw_per_s"),

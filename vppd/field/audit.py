@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from datetime import datetime
 
 from vppd.core.alarms import Code, Level
 from vppd.core.model import UnitId
@@ -25,6 +26,10 @@ class Audit:
     def alarm(self, code: Code, unit: UnitId, active: bool, text: str) -> None:
         """Raise or clear one alarm."""
         self._alarms.set(code, unit, active, text)
+
+    def resume(self, code: Code, unit: UnitId, text: str, since: datetime) -> None:
+        """An alarm that stands since before this start."""
+        self._alarms.resume(code, unit, text, since)
 
     def violations(self, unit: UnitId, verdicts: Sequence[Verdict]) -> None:
         """All that the rules say of a unit now; what is no longer said has ended."""

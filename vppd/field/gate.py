@@ -27,6 +27,7 @@ from vppd.core.model import (
 )
 from vppd.core.ports import Actuator, Clock
 from vppd.field.audit import Audit, is_silence, told
+from vppd.field.bounds import shutter, spared, up_to
 from vppd.field.feeders import Feeders, fit_active, fit_reactive
 from vppd.field.interlocks import RULES, needs
 from vppd.field.latches import Latch, Latches
@@ -113,7 +114,7 @@ class Gate:
                 audit.alarm(Code.NO_REVERT, asset.id, True, "")
         for latch in latches.all():
             if latch.code is not Code.DISABLED:
-                audit.alarm(latch.code, UnitId(latch.scope), True, latch.text)
+                audit.resume(latch.code, UnitId(latch.scope), latch.text, latch.since)
         self.decisions: Mapping[UnitId, UnitDecision] = {}
 
     # ---- what the operator may do -------------------------------------------------------------
@@ -311,6 +312,8 @@ class Gate:
             yield Limit(0.0, 0.0, Code.READ_ONLY)
         if unit.standing.up is False:
             yield Limit(0.0, 0.0, Code.LINK_LOST, "does not answer")
+        if unit.standing.off:
+            yield Limit(0.0, 0.0, Code.DEVICE_DISABLED, unit.standing.off)
         if self._silent:
             for scope in (SITE, asset.building, asset.id):
                 yield from self._silent.get(scope, ())
@@ -353,7 +356,7 @@ class Gate:
         held = self._held(unit)
         limits = [*held, *self._ramps(now, unit, request)]
         power_kw, clamps = clamp(asked_kw, limits)
-        clamps = clamps or tuple(_spared(asked_kw, asked_kw or site_kw, held))
+        clamps = clamps or tuple(spared(asked_kw, asked_kw or site_kw, held))
         circle_kva = min(limit.apparent_kva for limit in limits)
         if abs(power_kw) > circle_kva:
             cut_kw = math.copysign(circle_kva, power_kw)
@@ -363,7 +366,7 @@ class Gate:
         kvar = 0.0 if shut else within_circle(power_kw, request.reactive_kvar, circle_kva)
         if kvar != request.reactive_kvar:
             detail = f"reactive {request.reactive_kvar:g} to {kvar:.1f} kvar"
-            why = _shutter(limits) if shut else Code.APPARENT_POWER
+            why = shutter(limits) if shut else Code.APPARENT_POWER
             clamps = (*clamps, Clamp(why, power_kw, power_kw, detail))
         return (
             unit,
@@ -391,12 +394,12 @@ class Gate:
             return
         base_kw = self._ramped_kw(now, unit, request)
         if base_kw != request.base_kw:
-            yield _up_to(base_kw + request.frequency_kw, asked_kw, Code.RAMP)
+            yield up_to(base_kw + request.frequency_kw, asked_kw, Code.RAMP)
         device_ramp, acked = unit.asset.safety.device_ramp_kw_per_s, unit.standing.acked
         if device_ramp is not None:
             from_kw = acked.base_kw + acked.frequency_kw
             step_kw = device_ramp * since_s(now, acked)
-            yield _up_to(ramp(from_kw, asked_kw, step_kw), asked_kw, Code.DEVICE_RAMP)
+            yield up_to(ramp(from_kw, asked_kw, step_kw), asked_kw, Code.DEVICE_RAMP)
 
     def _ramped_kw(self, now: Snapshot, unit: _Unit, request: Request) -> float:
         """How much of the base asked the safety ramp has reached."""
@@ -475,26 +478,3 @@ def _mending(unit: _Unit, verdict: Verdict, now: Snapshot) -> bool:
 
 
 _RAMPS = frozenset({Code.RAMP, Code.DEVICE_RAMP})
-
-
-def _up_to(reached_kw: float, asked_kw: float, why: Code) -> Limit:
-    """A limit that ends at what a ramp reached, in the direction asked, and never past zero."""
-    if asked_kw >= 0.0:
-        return Limit(-math.inf, max(min(reached_kw, asked_kw), 0.0), why)
-    return Limit(min(max(reached_kw, asked_kw), 0.0), math.inf, why)
-
-
-def _spared(asked_kw: float, towards_kw: float, limits: Iterable[Limit]) -> Iterable[Clamp]:
-    """Who bounds a unit that was asked for no more than its room, because that was known and the
-    others took the rest of its share. Nothing is cut here, so power stays as it is."""
-    for limit in limits:
-        bound_kw = limit.high_kw if towards_kw > 0.0 else limit.low_kw
-        at_bound = towards_kw != 0.0 and abs(bound_kw) - abs(asked_kw) <= CUT_KW
-        if (at_bound or limit.low_kw == limit.high_kw) and limit.why is not Code.RATING:
-            yield Clamp(limit.why, asked_kw, asked_kw, limit.detail)
-
-
-def _shutter(limits: Iterable[Limit]) -> Code:
-    """Who leaves nothing: one limit alone, else the first that leaves nothing one way."""
-    shutting = [limit for limit in limits if 0.0 in (limit.low_kw, limit.high_kw)]
-    return max(shutting, key=lambda limit: limit.low_kw == limit.high_kw).why

@@ -74,6 +74,7 @@ class Standing:
     outcome_s: float | None = None
     counts: Counts = field(default_factory=Counts)
     read_back: ReadBackResult | None = None
+    off: str = ""  # the device says that it is off though told on: what it reads
     yields: bool = False  # a rival won and it was told 0 since: it is not competed with any more
     _offered: deque[Parts] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _refused_in_a_row: int = 0
@@ -102,6 +103,8 @@ class Standing:
             case DeviceNotice():
                 if report.code is Code.DEVICE_RESET and report.active:
                     self.resume = True
+                if report.code is Code.DEVICE_DISABLED:
+                    self.off = report.text if report.active else ""
                 self.tell(report.code, self.unit, report.active, report.text)
 
     def proven(self, now_s: float) -> bool:

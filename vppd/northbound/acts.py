@@ -26,6 +26,7 @@ DURATION_S = 900.0
 DURATION_MAX_S = 86400.0
 LATER = {"losses": "the strategy losses is not part of this version yet"}
 HUGE = 1e9
+RETRIP_S = 0.3  # a cause that still stands has tripped again by then
 CONTROLS = ("enable", "disable", "emergency_stop", "reset")
 
 
@@ -77,6 +78,7 @@ async def control(ask: Ask) -> Answer:
     scope = _scope(ask)
     if command == "reset":
         gone = ask.site.gate.reset(scope, by)
+        await ask.site.clock.sleep_until(ask.site.clock.now_s() + RETRIP_S)
         view: View = {"unit": scope, "command": command, "reset": [latch(each) for each in gone]}
         return Answer({**view, **_held(ask.site, scope)})
     ask.site.gate.trip(scope, Code.EMERGENCY_STOP, f"pressed by {ask.user}", by)

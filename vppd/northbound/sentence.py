@@ -10,6 +10,7 @@ from vppd.core.model import UnitId
 from vppd.field.gate import UnitDecision
 
 SHOWN = 3
+SHOWN_KW = 0.5
 
 
 def sentence(
@@ -25,6 +26,9 @@ def sentence(
     ]
     if shut_by is not None:
         return f"{parts[0]}; shut by {shut_by}"
+    cut = [each.why for each in decision.clamps if abs(each.before_kw - each.after_kw) > SHOWN_KW]
+    if cut:
+        parts.append(f"site cut by {', '.join(dict.fromkeys(cut))}")
     bound = [
         f"{id_} bound by {', '.join(each.cleared.bound_by)}"
         for id_, each in units.items()

@@ -116,7 +116,7 @@ def alarm(each: Alarm, now: datetime) -> View:
         "level": each.level.name.lower(),
         "text": each.text,
         "meaning": MEANINGS[each.code].text,
-        "remedy": MEANINGS[each.code].remedy or None,
+        "remedy": MEANINGS[each.code].remedy.replace("UNIT", each.unit) or None,
     }
 
 

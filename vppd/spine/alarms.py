@@ -52,6 +52,11 @@ class AlarmBoard:
             self._journal.append(EventRow(self._clock.utc(), code, unit, Level.NORMAL, said))
             log.info("alarm_over", code=code, unit=unit, text=said)
 
+    def resume(self, code: Code, unit: UnitId, text: str, since: datetime) -> None:
+        """Raise what stood before this start, with its own time; the journal has its row."""
+        self._standing[code, unit] = Alarm(code, unit, since, MEANINGS[code].level, text)
+        log.error("alarm_stands", code=code, unit=unit, text=text, since=since.isoformat())
+
     def standing(self) -> tuple[Alarm, ...]:
         """All standing alarms, worst first, then oldest."""
         return tuple(sorted(self._standing.values(), key=lambda each: (-each.level, each.since)))
