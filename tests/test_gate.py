@@ -974,6 +974,19 @@ def test_a_stop_is_for_all_even_where_a_rival_won() -> None:
     assert len(rig.wires[B1].offers) == count + 1
 
 
+def test_an_emergency_stop_is_told_even_where_a_rival_won() -> None:
+    rig = Rig().open()
+    for _ in range(3):
+        rig.read_back(ReadBack.CHANGED)
+    rig.submit()
+    rig.answer()
+    count = len(rig.wires[B1].offers)
+    rig.gate.trip(SITE, Code.EMERGENCY_STOP, "pressed", "ann")
+    rig.submit()
+    assert len(rig.wires[B1].offers) == count + 1
+    assert rig.wires[B1].last.power_kw == 0.0
+
+
 def test_a_broken_actuator_is_fatal_but_the_others_are_told_first() -> None:
     rig = Rig(asset(B1), asset(B2), asset(B3)).open()
     rig.wires[B1].breaks = True

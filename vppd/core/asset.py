@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from vppd.core.model import Point, UnitId
-from vppd.core.profile import DeviceProfile
+from vppd.core.profile import ALL_BITS, DeviceProfile
 from vppd.core.settings import SafetySettings, UnitSettings
 
 
@@ -21,8 +21,8 @@ class Asset:
     safety: SafetySettings
     declared: frozenset[Point]
     soc_resolution_pct: float = 0.1
-    fault_mask: int = 0xFFFF
-    alarm_mask: int = 0xFFFF
+    fault_mask: int = ALL_BITS
+    alarm_mask: int = ALL_BITS
     read_only: bool = False
     reverts: bool = True
     revert_s: float = 5.0  # after so long without a word, if it reverts

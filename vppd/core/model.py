@@ -58,7 +58,7 @@ class Point(StrEnum):
     BMS_CHARGE_MAX_A = "bms_charge_max_a"
     BMS_DISCHARGE_MAX_A = "bms_discharge_max_a"
     # of the site, or of one hardware interlock input (1 healthy, 0 not)
-    LOAD_KW = "load_kw"
+    LOAD_KW = "load_kw"  # other load behind the connection; consumption is positive here
     HEALTHY = "healthy"
 
 

@@ -23,6 +23,9 @@ def key(doc: str, default: Any = MISSING, **bounds: Any) -> Any:
     return field(default=default, metadata=metadata)
 
 
+ALL_BITS = 2**64 - 1  # a word may be as wide as that
+
+
 class Table(StrEnum):
     """Which Modbus table, and so which function reads it."""
 
@@ -147,8 +150,8 @@ class DeviceProfile:
     dc_total: bool = key("current_a is of the whole unit, not of one module", False)
     max_block: int = key("largest block of registers in one read", 125, ge=1, le=125)
     max_gap: int = key("read over holes up to this many registers", 16, ge=0, le=124)
-    fault_mask: int = key("bits of fault_bits that trip", 0xFFFF, ge=0)
-    alarm_mask: int = key("bits of alarm_bits that alarm", 0xFFFF, ge=0)
+    fault_mask: int = key("bits of fault_bits that trip", ALL_BITS, ge=0)
+    alarm_mask: int = key("bits of alarm_bits that alarm", ALL_BITS, ge=0)
     points: Mapping[Point, PointSpec] = key("what can be read")
     writes: Mapping[Writable, WriteSpec] = key("what can be written", dict)
     enable: tuple[Step, ...] = key("written when the unit is enabled", ())

@@ -335,7 +335,7 @@ class Gate:
             base_kw = self._ramped_kw(now, unit, request)
             unit.standing.offered(parts_of(request, base_kw, cleared))
             try:
-                if unit.actuator is not None and (self._stopping or not unit.standing.yields):
+                if unit.actuator is not None and not self._left_alone(unit):
                     unit.actuator.offer(cleared)
             except Exception as error:  # noqa: BLE001  raised below, when all others are told
                 broken.append(error)
@@ -347,6 +347,12 @@ class Gate:
         if broken:
             raise ExceptionGroup("actuators failed", broken)
         return [each.cleared for each in decisions.values()]
+
+    def _left_alone(self, unit: _Unit) -> bool:
+        """A rival won this unit: it is not competed with, but for a stop or any other trip."""
+        if self._stopping or not unit.standing.yields:
+            return False
+        return all(latch.code is Code.RIVAL for latch in self._latches.trips(unit.asset))
 
     def _draft(
         self, now: Snapshot, unit: _Unit, request: Request | None, site_kw: float
