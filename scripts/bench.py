@@ -3,7 +3,8 @@
 
     scripts/bench                     all, about five minutes
     scripts/bench --quick             shorter runs, under two minutes
-    scripts/bench --only two-hundred  one part: sixteen, four, two-hundred, hour
+    scripts/bench field               what the field layer promises: 200 units, CAN frames
+    scripts/bench --only two-hundred  one part: sixteen, four, two-hundred, hour, can
 
 The site is real but for the batteries: the daemon is a process of its own in mode hardware, the
 simulated plant another one behind loopback sockets. Time stamps of the two compare, because the
@@ -37,6 +38,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Self
 
+import bench_can
 import structlog
 import uvloop
 
@@ -59,6 +61,7 @@ SWAY_HZ, SWAY_FRAMES = 0.005, 40  # 0.2 kW a frame for each unit of 100 kW
 MOVED_KW = 0.05
 LATE_S = 0.05
 DAY_S, HOUR_S = 86400.0, 3600.0
+LIGHT_FPS = 2000
 MB = 1e6
 GROWING = ("reading_row", "setpoint_row", "site_row")  # of the journal, while all is well
 DROOP = (
@@ -121,9 +124,10 @@ class Length:
     steps: int
     sway_s: float
     simulated_s: float
+    frames_s: float
 
 
-LONG, QUICK = Length(100, 60.0, HOUR_S), Length(40, 12.0, 300.0)
+LONG, QUICK = Length(100, 60.0, HOUR_S, 30.0), Length(40, 12.0, 300.0, 5.0)
 
 
 class BenchError(Exception):
@@ -650,12 +654,39 @@ def hour(length: Length, tally: Tally) -> None:
         rows.append(Row(what, took_s * scale, "s", 20.0, aside=aside))
 
 
+def can(length: Length, tally: Tally) -> None:
+    """Cost and punctuality of taking CAN frames."""
+    with tempfile.TemporaryDirectory() as name:
+        for interface, channel, fps in (
+            ("udp_multicast", bench_can.GROUP, 2000),
+            ("udp_multicast", bench_can.GROUP, 8000),
+            ("slcan", f"{name}/can0", 2000),
+        ):
+            try:
+                with tally.beside_noise() as rows:
+                    heard = bench_can.run(interface, channel, fps, length.frames_s)
+                    what = f"{fps} CAN frames/s, {interface}"
+                    aside = f"{heard.sent} sent, {heard.readings} readings"
+                    hold = 15.0 if fps == LIGHT_FPS else None
+                    rows.append(Row(f"{what}: CPU", heard.cpu_pct, "% of a core", hold))
+                    lost = float(heard.sent - heard.taken)
+                    rows.append(Row(f"{what}: frames lost", lost, "", 0.0, aside=aside))
+                    late = f"p99 {heard.late_p99_ms:.1f} ms"
+                    rows.append(
+                        Row(f"{what}: tick late by", heard.late_max_ms, "ms", 50.0, aside=late)
+                    )
+            except OSError as error:
+                raise BenchError(f"{interface}: {error}") from error
+
+
 PARTS: dict[str, Callable[[Length, Tally], None]] = {
     "sixteen": sixteen,
     "four": four,
     "two-hundred": two_hundred,
     "hour": hour,
+    "can": can,
 }
+GROUPS: dict[str, tuple[str, ...]] = {"all": tuple(PARTS), "field": ("two-hundred", "can")}
 
 
 # ---- the table --------------------------------------------------------------------------------
@@ -696,10 +727,11 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="shorter runs")
     parser.add_argument("--only", choices=PARTS, metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("group", nargs="?", choices=GROUPS, default="all", help=", ".join(GROUPS))
     words = parser.parse_args()
     signal.signal(signal.SIGTERM, ended)  # so that no child outlives us
     begun_s = time.monotonic()
-    names = [words.only] if words.only else list(PARTS)
+    names = [words.only] if words.only else list(GROUPS[words.group])
     rows, broken = measure(names, QUICK if words.quick else LONG)
     python = f"Python {platform.python_version()}, {os.cpu_count()} cores"
     held = sum(row.held for row in rows if row.hold is not None)

@@ -102,6 +102,8 @@ class FakeActuator:
     told: Cleared | None = None
     on: bool | None = None
     resets: int = 0
+    releases: bool = False
+    given: bool = False
 
     def offer(self, cleared: Cleared) -> None:
         self.told = cleared
@@ -119,6 +121,9 @@ class FakeActuator:
 
     def enable(self, *, on: bool) -> None:
         self.on = on
+
+    def release(self) -> None:
+        self.given = True
 
     def reset_alarms(self) -> None:
         self.resets += 1
@@ -165,6 +170,7 @@ def asset_of(unit: UnitSettings) -> Asset:
         priority=unit.priority,
         safety=unit.safety,
         declared=frozenset(GOOD),
+        reactive_first=unit.reactive_first,
     )
 
 

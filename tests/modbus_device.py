@@ -5,7 +5,7 @@ Each keeps a log of what was asked, and misbehaves as told. `Rig` puts vppd's li
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from vppd.config import load_profile
 from vppd.core.model import Cleared, DeviceReport, Point, Reading, UnitId
-from vppd.core.ports import Actuator, Clock
+from vppd.core.ports import Clock
 from vppd.core.profile import DeviceProfile
 from vppd.core.settings import (
     InterlockInputSettings,
@@ -24,7 +24,7 @@ from vppd.core.settings import (
     UnitSettings,
 )
 from vppd.field.build import build
-from vppd.field.drivers.link import Link
+from vppd.field.presence import Counters
 from vppd.spine.bus import Bus
 
 PROFILES = Path(__file__).parents[1] / "vppd" / "field" / "profiles"
@@ -214,9 +214,11 @@ class Rig:
             interlock_inputs=tuple(inputs),
             profiles={"p": profile},
         )
-        self.links: list[Link]
-        self.actuators: dict[UnitId, Actuator]
-        self.links, self.actuators = build(settings, self.bus, clock, self.reports.append)
+        self.field = build(settings, self.bus, clock, self.reports.append)
+        self.links, self.actuators = self.field.links, self.field.actuators
+
+    def counters(self) -> Mapping[UnitId, Counters]:
+        return {each.unit: each.counters for each in self.field.presences}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -121,6 +121,7 @@ class Wire:
         self.offers: list[Cleared] = []
         self.acts: list[str] = []
         self.breaks = False
+        self.releases = True
         self._report = report
 
     def offer(self, cleared: Cleared) -> None:
@@ -130,6 +131,9 @@ class Wire:
 
     def enable(self, *, on: bool) -> None:
         self.acts.append("enable" if on else "disable")
+
+    def release(self) -> None:
+        self.acts.append("release")
 
     def reset_alarms(self) -> None:
         self.acts.append("reset_alarms")

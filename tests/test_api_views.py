@@ -327,9 +327,7 @@ async def test_why_at_an_earlier_time_comes_from_the_journal(tmp_path: Path) -> 
     journal = SqliteJournal(tmp_path / "journal.db", clock, lambda *_: None)
     await journal.open()
     rig = make_rig(tmp_path / "v.sock", journal, clock=clock)
-    log = DecisionLog(
-        journal, rig.site.gate, {asset.id: asset.rated_kw for asset in rig.site.assets}
-    )
+    log = DecisionLog(journal, rig.site.gate, rig.site.assets)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(journal.run())
         async with serving(rig, beats=3):

@@ -10,11 +10,17 @@ def safety(**values: object) -> dict[str, str]:
     return {"field.yaml": FIELD + lines}
 
 
+SECOND = "building: B1, rated_power_kw: 5, energy_kwh: 20, safety: {soc_rate_max_pct_per_min: 1}, "
+
+
 def second(text: str) -> dict[str, str]:
     """A second unit, as YAML in braces after what every unit has."""
-    rest = "building: B1, rated_power_kw: 5, energy_kwh: 20, "
-    unit = f"  - {{{rest}safety: {{soc_rate_max_pct_per_min: 1}}, {text}}}\n"
-    return {"field.yaml": FIELD + unit}
+    return {"field.yaml": f"{FIELD}  - {{{SECOND}{text}}}\n"}
+
+
+def meter(text: str) -> dict[str, str]:
+    """The meter at the point of connection."""
+    return {"field.yaml": f"{FIELD}meter: {{{text}}}\n"}
 
 
 def fire(text: str) -> dict[str, str]:
@@ -42,6 +48,7 @@ def field(old: str, new: str) -> dict[str, str]:
 
 HIL = {"vppd.yaml": VPPD.replace("simulation", "hil")}
 HARDWARE = {"vppd.yaml": VPPD.replace("simulation", "hardware")}
+CAN = "interface: slcan, channel: /tmp/can0"
 LINK = "modbus: {profile: toy, host: 127.0.0.3}"
 
 ERRORS: list[tuple[dict[str, str], str]] = [
@@ -71,6 +78,37 @@ ERRORS: list[tuple[dict[str, str], str]] = [
         second("id: B, modbus: {profile: toy, host: 127.0.0.3, serial: ttyUSB0}"),
         "units[1].modbus.host",
     ),
+    (toy("high: 10,", "high: 10, volatile: false,"), "writes.power_kw.volatile"),
+    (toy("high: 9,", "high: 9, volatile: false,"), "writes.heartbeat.volatile"),
+    (second("id: B"), "units[1].modbus"),
+    (second(f"id: B, {LINK}, inverter: {{host: 127.0.0.3}}"), "units[1].inverter.host"),
+    (second(f"id: B, {LINK}, inverter: {{port: 1502}}"), "units[1].inverter.host"),
+    (second("id: B, inverter: {host: 192.168.1.4}"), "units[1].inverter.host"),
+    (second(f"id: B, {LINK}, bms: {{dbc: vpp-bsm, {CAN}}}"), "units[1].bms.dbc"),
+    (second(f"id: B, {LINK}, bms: {{dbc: toy, {CAN}}}"), "units[1].bms.dbc"),
+    (second("id: B, modbus: {profile: vpp-bms, host: 127.0.0.3}"), "units[1].modbus.profile"),
+    (second(f"id: B, {LINK}, bms: {{dbc: vpp-bms, channel: can0}}"), "units[1].bms.channel"),
+    (
+        second(f"id: B, {LINK}, bms: {{dbc: vpp-bms, interface: slcan, channel: /dev/ttyS0}}"),
+        "units[1].bms.channel",
+    ),
+    (
+        second("id: B, modbus: {profile: eastron-sdm630, host: 127.0.0.3}"),
+        "units[1].modbus.profile",
+    ),
+    (
+        {
+            "field.yaml": FIELD
+            + f"    bms: {{dbc: vpp-bms, {CAN}}}\n"
+            + f"  - {{{SECOND}id: B, {LINK}, bms: {{dbc: vpp-bms, {CAN}}}}}\n"
+        },
+        "units[1].bms.interface",
+    ),
+    (meter("profile: eastron-sdm630, host: 192.168.1.9"), "meter.host"),
+    (meter("profile: eastron-sdm603, host: 127.0.0.9"), "meter.profile"),
+    (meter("profile: eastron-sdm630"), "meter.host"),
+    (meter("profile: eastron-sdm630, host: 127.0.0.2"), "meter.host"),
+    (meter("profile: eastron-sdm630, host: 127.0.0.9, poll_s: 4"), "meter.poll_s"),
     (second("id: B, modbus: {profile: toi, host: 127.0.0.3}"), "units[1].modbus.profile"),
     (second("id: B, modbus: {profile: ../toy, host: 127.0.0.3}"), "units[1].modbus.profile"),
     (second("id: B, modbus: {profile: toy, host: 127.0.0.3, port: 0}"), "units[1].modbus.port"),
@@ -146,6 +184,12 @@ FINE_TOO: list[dict[str, str]] = [
     HARDWARE | {"grid.yaml": "pmu: {host: 192.168.1.1}\n"},
     fire("id: f, scope: B1, modbus: {host: 127.0.0.1, coil: 1}"),
     fire("id: f, scope: A, modbus: {host: 127.0.0.1, discrete_input: 0}"),
+    second("id: B, inverter: {host: 127.0.0.3}"),
+    second(f"id: B, {LINK}, inverter: {{host: 127.0.0.3, port: 1502}}"),
+    second(f"id: B, {LINK}, bms: {{dbc: vpp-bms, {CAN}}}"),
+    HARDWARE | second(f"id: B, {LINK}, bms: {{dbc: pylontech, channel: can0}}"),
+    meter("profile: eastron-sdm630, serial: /run/plant/line"),
+    HIL | meter("profile: eastron-sdm630, host: meter.local"),
     campus("{id: B1}"),
     campus("") | fire("id: f, scope: B1, modbus: {host: 127.0.0.1, coil: 1}"),
     toy("{kind: timeout, timeout_s: 5, heartbeat_s: 2}", "none")
@@ -187,7 +231,6 @@ WARNINGS: list[tuple[dict[str, str], str]] = [
         "units[1].modbus.timeout_s",
     ),
     (toy("low: -10", "low: 1"), "writes.power_kw.low"),
-    (toy("high: 10,", "high: 10, volatile: false,"), "writes.power_kw.volatile"),
     (toy("0x10,", "0x10, frozen_s: 3,"), "points.soc_pct.frozen_s"),
     (toy("soc_pct: {", "soh_pct: {"), "points"),
     (

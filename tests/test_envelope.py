@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from tests.rig import about
 from vppd.core.alarms import MEANINGS, Code
-from vppd.core.envelope import clamp, fit, fit_each_way, intersect, ramp, slew, within_circle
+from vppd.core.envelope import (
+    circle,
+    clamp,
+    fit,
+    fit_each_way,
+    intersect,
+    kvar_at,
+    ramp,
+    slew,
+    within_circle,
+)
 from vppd.core.model import Limit
 
 TINY, HUGE = sys.float_info.min * sys.float_info.epsilon, sys.float_info.max
@@ -213,3 +223,48 @@ def test_reactive_power_by_hand() -> None:
 def test_every_code_has_a_meaning() -> None:
     assert set(MEANINGS) == set(Code)
     assert all(meaning.text for meaning in MEANINGS.values())
+
+
+@given(anything, anything, st.floats(0.0, 1e6), st.booleans())
+@settings(max_examples=300)
+def test_both_powers_stay_in_the_circle_whichever_goes_first(
+    power_kw: float, kvar: float, kva: float, reactive_first: bool
+) -> None:
+    got_kw, got_kvar = circle(power_kw, kvar, kva, reactive_first=reactive_first)
+    assert math.hypot(got_kw, got_kvar) <= kva * (1.0 + 1e-9) + 1e-6
+    for asked, got in ((power_kw, got_kw), (kvar, got_kvar)):
+        if not math.isfinite(asked):
+            assert got == 0.0
+        else:
+            assert abs(got) <= abs(asked)
+            assert got * asked >= 0.0
+    first, kept = (kvar, got_kvar) if reactive_first else (power_kw, got_kw)
+    if math.isfinite(first):
+        assert abs(kept) == pytest.approx(min(abs(first), kva))
+    again = circle(got_kw, got_kvar, kva, reactive_first=reactive_first)
+    assert again == pytest.approx((got_kw, got_kvar), abs=1e-3, rel=1e-6)
+
+
+def test_the_circle_by_hand() -> None:
+    assert circle(80.0, 80.0, 100.0, reactive_first=False) == about((80.0, 60.0))
+    assert circle(80.0, -80.0, 100.0, reactive_first=True) == about((60.0, -80.0))
+    assert circle(-80.0, 120.0, 100.0, reactive_first=True) == about((0.0, 100.0))
+    assert circle(30.0, 40.0, 50.0, reactive_first=True) == about((30.0, 40.0))
+    assert circle(10.0, 10.0, math.inf, reactive_first=True) == (10.0, 10.0)
+
+
+@given(st.floats(-1e4, 1e4), st.floats(0.01, 1.0), st.booleans())
+def test_a_power_factor_is_kvar_of_its_sense(
+    power_kw: float, power_factor: float, lagging: bool
+) -> None:
+    kvar = kvar_at(power_kw, power_factor, lagging=lagging)
+    assert (kvar >= 0.0) if lagging else (kvar <= 0.0)
+    apparent_kva = math.hypot(power_kw, kvar)
+    assert abs(power_kw) == pytest.approx(power_factor * apparent_kva, rel=1e-6, abs=1e-9)
+
+
+def test_a_power_factor_by_hand() -> None:
+    for power_kw in (80.0, -80.0):  # whichever way the active power flows
+        assert kvar_at(power_kw, 0.8, lagging=True) == pytest.approx(60.0)
+        assert kvar_at(power_kw, 0.8, lagging=False) == pytest.approx(-60.0)
+    assert kvar_at(50.0, 1.0, lagging=True) == 0.0

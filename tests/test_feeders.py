@@ -137,7 +137,8 @@ def test_past_zero_it_is_clipped_with_an_alarm() -> None:
 def test_a_silent_meter_leaves_nothing_at_the_root(age_s: float) -> None:
     limits, told = _now(5.0, {}, age_s)
     assert limits == [(-70.0, 60.0), (0.0, 0.0)]
-    assert told == [(True, "the meter of the other load is silent")]
+    text = "the meter is silent: whatever load and sources may be there"
+    assert told == [(True, f"{text} and silent units exceed the connection")]
     assert _now(math.nan, {})[0][1] == (0.0, 0.0)
 
 

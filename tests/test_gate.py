@@ -929,13 +929,23 @@ def test_a_device_that_refuses_while_it_is_told_trips_all_the_same() -> None:
     assert rig.ask(20.0).bound_by == (Code.WRITE_REFUSED,)
 
 
-def test_three_changed_read_backs_trip_and_reverted_ones_only_alarm() -> None:
+def test_three_changed_read_backs_trip_and_reverted_ones_alone_only_alarm() -> None:
     rig = Rig().open()
     for _ in range(10):
         rig.read_back(ReadBack.REVERTED)
     assert rig.alarmed(Code.READ_BACK_REVERTED, B1)
     assert rig.ask(20.0).power_kw == 20.0
+    rig = Rig().open()
     rig.read_back(ReadBack.CHANGED)
+    rig.read_back(ReadBack.CHANGED)
+    assert rig.ask(20.0).power_kw == 20.0
+    rig.read_back(ReadBack.CHANGED)
+    assert rig.ask(20.0).bound_by == (Code.RIVAL,)
+
+
+def test_a_fall_before_the_changes_was_the_rivals_too() -> None:
+    rig = Rig().open()
+    rig.read_back(ReadBack.REVERTED)
     rig.read_back(ReadBack.CHANGED)
     assert rig.ask(20.0).power_kw == 20.0
     rig.read_back(ReadBack.CHANGED)

@@ -43,6 +43,7 @@ PURE = {
     *(f"grid/{name}.py" for name in ("droop", "bands", "frequency", "orders", "compliance")),
     *(f"market/{name}.py" for name in ("blocks", "forecast", "bidding", "settlement")),
     *(f"field/{name}.py" for name in ("interlocks", "interlocks_bms", "rule", "decode")),
+    *(f"field/{name}.py" for name in ("step_response", "step_verdict")),
     "duty.py",
 }
 PURE_LIBRARIES = {
@@ -71,6 +72,7 @@ BARE = {
     *("value", "values", "limit_value", "magnitude", "latitude", "longitude", "scale", "offset"),
     *("low", "high", "bound", "minimum", "maximum", "hysteresis", "resolution", "moves_by"),
     *("inside", "span", "step", "real", "imaginary", "words", "analogs", "fitness", "default"),
+    "not_available",
 }
 A_RECORD = re.compile(r"Callable|\bPoint\b|tuple\[[^\]]*\b(?!None\b)[A-Z]|tuple\[float, float")
 

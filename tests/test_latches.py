@@ -103,7 +103,7 @@ def test_unreadable_rows_mean_tripped_and_that_is_kept() -> None:
 
 acts = st.lists(
     st.tuples(
-        st.sampled_from(["trip", "reset", "disable", "enable"]),
+        st.sampled_from(["trip", "reset", "disable", "enable", "release", "given", "taken"]),
         st.sampled_from([SITE, "north", B1, B2]),
         st.sampled_from([Code.RIVAL, Code.DEVICE_FAULT]),
     )
@@ -121,6 +121,10 @@ def test_a_restart_from_the_newest_rows_knows_the_same(did: list[tuple[str, str,
             latches.reset(scope, now, "ann")
         elif act == "disable":
             latches.disable(UnitId(scope), now, "ann")
+        elif act == "release":
+            latches.release(UnitId(scope), now, "ann")
+        elif act in ("given", "taken"):
+            latches.give(UnitId(scope), now, given=act == "given")
         else:
             latches.enable(UnitId(scope), now, "ann")
     newest = {(row.scope, row.code): row for row in kept}
@@ -130,4 +134,43 @@ def test_a_restart_from_the_newest_rows_knows_the_same(did: list[tuple[str, str,
     }
     for id_ in (B1, B2):
         assert again.disabled(id_) == latches.disabled(id_)
+        assert (again.released(id_) is None) == (latches.released(id_) is None)
+        assert again.given(id_) == latches.given(id_)
+        assert not (latches.disabled(id_) and latches.released(id_))
+        assert latches.released(id_) or not latches.given(id_)
         assert len(again.trips(asset(id_))) == len(latches.trips(asset(id_)))
+
+
+def test_a_release_is_kept_from_asked_to_given_and_no_reset_undoes_it() -> None:
+    latches, kept = _empty()
+    latches.give(B1, NOW, given=True)
+    assert kept == [], "who was not released is not given"
+    latches.release(B1, NOW, "ann")
+    latches.release(B1, NOW, "bob")
+    released = latches.released(B1)
+    assert released is not None
+    assert released.text == "by ann"
+    assert latches.trips(asset(B1)) == ()
+    latches.give(B1, NOW, given=True)
+    latches.give(B1, NOW, given=True)
+    assert latches.given(B1)
+    latches.trip(B1, Code.EMERGENCY_STOP, "", NOW, "ann")
+    latches.reset(B1, NOW, "ann")
+    assert latches.released(B1) is not None
+    latches.enable(B1, NOW, "bob")
+    assert (latches.released(B1), latches.given(B1)) == (None, False)
+    assert [(row.action, row.by) for row in kept if row.code == Code.RELEASED] == [
+        ("release", "ann"),
+        ("given", "vppd"),
+        ("enable", "bob"),
+    ]
+
+
+def test_disable_and_release_take_each_others_place() -> None:
+    latches, _ = _empty()
+    latches.disable(B1, NOW, "ann")
+    latches.release(B1, NOW, "ann")
+    assert (latches.disabled(B1), latches.released(B1) is not None) == (False, True)
+    latches.give(B1, NOW, given=True)
+    latches.disable(B1, NOW, "ann")
+    assert (latches.disabled(B1), latches.released(B1), latches.given(B1)) == (True, None, False)

@@ -30,7 +30,6 @@ from vppd.core.model import (
     UnitId,
     WriteResult,
 )
-from vppd.field.build import counters
 from vppd.spine.clock import SystemClock
 
 SOURCES = Path(__file__).parent / "data" / "modbus"
@@ -185,7 +184,7 @@ def test_polled_driven_read_back_and_stopped(served_at: At, factory: Callable[[]
         assert {each.outcome for each in rig.of(WriteResult)} <= {Outcome.WRITTEN, Outcome.HELD}
         assert [each.up for each in rig.of(LinkChange)] == [True]
         assert rig.of(DeviceNotice) == []
-        counted = counters(rig.links)[U1]
+        counted = rig.counters()[U1]
         assert counted.no_reply == counted.bad_reply == counted.link_down == 0
 
     with asyncio.Runner(loop_factory=factory) as runner:
@@ -202,7 +201,7 @@ def test_no_registers_is_how_jsmodbus_says_that_there_are_none() -> None:
             for point in shipped().points:
                 expected = Quality.MISSING if point in lacking else Quality.GOOD
                 await is_of(rig, point, expected)
-        assert counters(rig.links)[U1].bad_reply == 0
+        assert rig.counters()[U1].bad_reply == 0
 
     with on_node("jsmodbus_device.js", "jsmodbus", "short") as at:
         asyncio.run(main(at))

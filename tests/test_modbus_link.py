@@ -24,7 +24,6 @@ from vppd.core.model import (
 )
 from vppd.core.profile import Writable
 from vppd.core.settings import InputModbusSettings, InterlockInputSettings
-from vppd.field.build import counters
 
 U1, U2 = UnitId("U1"), UnitId("U2")
 TIMER, HEARTBEAT, MODE, ENABLED, SETPOINT = 0x2005, 0x2006, 0x2002, 0x2003, 0x2000
@@ -215,7 +214,7 @@ async def test_one_lost_frame_is_no_loss() -> None:
         device.silent = False
         await rig.tick(3.0, 0.0)
         assert [each.up for each in rig.of(LinkChange)] == [True]
-        assert counters(rig.links)[U1].no_reply == 1
+        assert rig.counters()[U1].no_reply == 1
 
 
 @virtual
@@ -287,10 +286,10 @@ async def test_a_hole_is_learned_and_the_rest_is_polled() -> None:
         await rig.tick(3.0)
         assert rig.value(Point.SOC_PCT) == 55.3
         assert rig.value(Point.FAULT_BITS) == 0.0
-        assert counters(rig.links)[U1].holes == 1
-        refused = counters(rig.links)[U1].refused
+        assert rig.counters()[U1].holes == 1
+        refused = rig.counters()[U1].refused
         await rig.tick(30.0)
-        assert counters(rig.links)[U1].refused == refused == 1
+        assert rig.counters()[U1].refused == refused == 1
         asked = [(each.address, each.size) for each in device.reads() if each.function == 4][-6:]
         assert {(0x1000, 8), (0x1010, 3)} <= set(asked)
         assert rig.of(DeviceNotice) == []
@@ -306,7 +305,7 @@ async def test_a_device_that_answers_zeros_in_a_hole_is_read_in_one_block() -> N
             (0x1000, 19),
             (0x1020, 3),
         }
-        assert counters(rig.links)[U1].holes == 0
+        assert rig.counters()[U1].holes == 0
         assert set(rig.bus.snapshot().readings) == {(U1, point) for point in shipped().points}
 
 
@@ -324,9 +323,9 @@ async def test_a_point_the_device_lacks_is_missing_and_tried_again_rarely() -> N
         (notice,) = rig.of(DeviceNotice)
         assert (notice.code, notice.active) == (Code.READING_MISSING, True)
         assert "temperature_c" in notice.text
-        refused = counters(rig.links)[U1].refused
+        refused = rig.counters()[U1].refused
         await rig.tick(100.0)
-        assert counters(rig.links)[U1].refused - refused == 2, "after 30 s, after 60 more"
+        assert rig.counters()[U1].refused - refused == 2, "after 30 s, after 60 more"
         device.inputs[0x1004] = 300
         await rig.tick(120.0)
         assert rig.value(Point.TEMPERATURE_C) == 30.0
@@ -345,7 +344,7 @@ async def test_a_device_that_fails_its_reads_teaches_no_hole() -> None:
         assert "exception 4 (device failure)" in rig.of(DeviceNotice)[-1].text
         device.fails = 0
         await rig.tick(11.0)
-        assert counters(rig.links)[U1].holes == 0
+        assert rig.counters()[U1].holes == 0
         assert rig.value(Point.SOC_PCT) == 55.3
         assert not rig.of(DeviceNotice)[-1].active
         assert [each.up for each in rig.of(LinkChange)] == [True]

@@ -13,7 +13,6 @@ import uvloop
 from tests.modbus_device import Rig, shipped, unit_settings, until
 from vppd.core.model import LinkChange, UnitId
 from vppd.core.profile import Table
-from vppd.field.build import counters
 from vppd.field.drivers.modbus import BadReply, DeviceRefused, Endpoint, Line, LinkDown, NoReply
 from vppd.spine.clock import SystemClock
 
@@ -248,7 +247,7 @@ def test_two_units_on_one_line_and_one_is_dead(factory: Any) -> None:
         at = {"serial": bus.path, "baudrate": 115200, "poll_s": 0.1, "timeout_s": 0.05}
         units = [unit_settings(f"U{n}", None, 0, unit_id=n, **at) for n in (1, 2)]
         rig = Rig(SystemClock(), units, shipped())
-        alive, dead = (counters(rig.links)[unit] for unit in (UnitId("U1"), UnitId("U2")))
+        alive, dead = (rig.counters()[unit] for unit in (UnitId("U1"), UnitId("U2")))
         async with rig.running():
             await until(lambda: alive.replies > 30, rig.clock, 10.0)
             assert rig.of(LinkChange, "U2")[-1].up is False

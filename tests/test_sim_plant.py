@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from pymodbus.exceptions import ModbusIOException
 
 from tests.sim_site import HOST, interlock, pmu, signed, site, unit
 from tests.virtual_time import VirtualClock, run_virtual, virtual
+from vppd.cli.plant import ask_plant
+from vppd.core.settings import BmsSettings, InverterSettings, MeterSettings
 from vppd.sim.fault_socket import FaultSocket, obey, request
 from vppd.sim.faults import KINDS, UnknownFaultError
 from vppd.sim.plant import Plant, serve
@@ -260,30 +263,39 @@ async def test_frequency_faults_reach_the_devices_own_register() -> None:
         assert await on.word(0x1007) == 4900
 
 
-def test_every_kind_can_begin_and_end() -> None:
-    @virtual
-    async def main() -> None:
-        async with lab() as on:
-            for name, kind in KINDS.items():
-                target = {"unit": "B1", "slave": "B1", "input": "fire", "pmu": "pmu", "grid": ""}
-                on.plant.inject(name, target[kind.target])
-                await asyncio.sleep(0.3)
-                on.plant.clear()
-            await asyncio.sleep(1.0)
-            assert not on.plant.active
-            again = AsyncModbusTcpClient(HOST, port=502, timeout=1, retries=0)
-            assert await again.connect()
-            assert not (await again.read_input_registers(0x1000, count=8, device_id=1)).isError()
-            again.close()
-
-    main()
+@virtual
+async def test_every_kind_can_begin_and_end() -> None:
+    whole = replace(
+        unit("B2", unit_id=2),
+        bms=BmsSettings(dbc="pylontech", interface="virtual", channel="bus"),
+        inverter=InverterSettings(host=HOST, unit_id=12),
+    )
+    meter = MeterSettings(profile="eastron-sdm630", host=HOST, unit_id=20)
+    settings = site(unit(), whole, interlock_inputs=(interlock(),), pmu=(pmu(),), meter=meter)
+    targets = {"unit": "B1", "slave": "B1", "bms": "B2", "inverter": "B2", "input": "fire"}
+    async with Plant(settings, VirtualClock(), seed=1) as plant:
+        for name, kind in KINDS.items():
+            target = "meter" if name == "swapped_words" else targets.get(kind.target, "")
+            plant.inject(name, target)
+            await asyncio.sleep(0.3)
+            plant.clear()
+        await asyncio.sleep(1.0)
+        assert not plant.active
+        again = AsyncModbusTcpClient(HOST, port=502, timeout=1, retries=0)
+        assert await again.connect()
+        for unit_id, address in ((1, 0x1000), (2, 0x1000), (20, 0)):
+            read = await again.read_input_registers(address, count=8, device_id=unit_id)
+            assert not read.isError()
+        read = await again.read_holding_registers(40000, count=2, device_id=12)
+        assert read.registers == [0x5375, 0x6E53]
+        again.close()
 
 
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
         ({"inject": "fire_drill"}, "no fault 'fire_drill'; there are: alarm_bits, "),
-        ({"inject": "silence", "unit": "B9"}, "no unit or input 'B9'; there are: B1, fire"),
+        ({"inject": "silence", "unit": "B9"}, "no Modbus device 'B9'; there are: B1, fire"),
         ({"inject": "pmu_loss", "pmu": "x"}, "no pmu 'x'; there are: pmu"),
         ({"inject": "slow", "unit": "B1", "delay": 3}, "no parameter 'delay'; it has: delay_s"),
         ({"inject": "slow", "unit": "B1", "delay_s": "3"}, "delay_s is '3', wanted like 0.8"),
@@ -355,6 +367,11 @@ async def test_the_socket_serves_and_goes(tmp_path: Path) -> None:
         assert listed["valid"]["slow"] == {"target": "slave", "delay_s": 0.8}
         assert await request(path, {"clear": "all"}) == {"ok": True, "cleared": 1}
         assert (await request(path, {"inject": "nothing"}))["ok"] is False
+        for target, parameters in (("B1", ["soc_pct=30"]), ("soc_pct=30", [])):  # as typed by hand
+            plant.units["B1"].battery.soc_pct = 50.0
+            said = await asyncio.to_thread(ask_plant, path, "soc", target, parameters, clear=False)
+            assert said == {"ok": True}
+            assert plant.units["B1"].battery.soc_pct == pytest.approx(30.0)
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(b"x" * 200_000)  # a line without end
         async with asyncio.timeout(5.0):

@@ -95,7 +95,9 @@ def test_a_rival_trips_and_is_forgiven_after_a_quiet_minute() -> None:
     told.read(ReadBack.SAME, 160.0)
     assert not told.alarms[Code.READ_BACK_CHANGED]
     told.read(ReadBack.CHANGED, 161.0)
-    assert told.trips == [(Code.RIVAL, "setpoint overwritten 3 times: seen 2")]
+    assert told.trips == [
+        (Code.RIVAL, "setpoint overwritten 3 times: 2 kW instead of 1 kW (seen 2)")
+    ]
     assert told.standing.counts.changed == RIVAL_TO_TRIP == 3
     told = Told()
     for minute in range(10):
@@ -349,3 +351,61 @@ def test_sums_of_the_ramp() -> None:
     assert not heard_since(now, asset(UnitId("other")).id, 0.0)
     late = snapshot(100.0, {Point.POWER_KW: 30.0}, age_s=60.0)
     assert not heard_since(late, B1, 0.0)
+
+
+def test_a_refused_setpoint_alarms_and_a_refused_heartbeat_has_its_own() -> None:
+    told = Told()
+    told.write(Outcome.REFUSED, cleared_at_s=0.0)
+    assert Code.WRITE_FAILED not in told.alarms
+    told.write(Outcome.REFUSED, cleared_at_s=99.0)
+    assert told.alarms[Code.WRITE_FAILED]
+    told.write(Outcome.LOST)
+    assert told.standing.counts.failed == 3
+    told.write(Outcome.WRITTEN)
+    assert not told.alarms[Code.WRITE_FAILED]
+
+
+def test_a_fall_of_the_device_counts_with_the_changes_that_follow() -> None:
+    told = Told()
+    told.read(ReadBack.REVERTED, 100.0)
+    told.read(ReadBack.CHANGED, 110.0)
+    assert told.trips == []
+    told.read(ReadBack.CHANGED, 120.0)
+    assert [code for code, _ in told.trips] == [Code.RIVAL]
+    told = Told()
+    told.read(ReadBack.REVERTED, 100.0)
+    told.read(ReadBack.SAME, 160.1)
+    told.read(ReadBack.CHANGED, 161.0)
+    told.read(ReadBack.CHANGED, 162.0)
+    assert told.trips == [], "a minute later it was another matter"
+
+
+def test_what_the_other_one_wrote_is_said_in_both_powers() -> None:
+    told = Told()
+    for _ in range(3):
+        told.standing.report(
+            ReadBackResult(B1, ReadBack.CHANGED, 40.0, 50.0, 100.0, "x", 10.0, -20.0)
+        )
+    ((_, text),) = told.trips
+    assert "50 kW, -20 kvar instead of 40 kW, 10 kvar" in text
+
+
+def test_a_released_device_owes_nothing_and_comes_back_from_what_it_does() -> None:
+    told = Told()
+    told.read(ReadBack.CHANGED)
+    told.write(Outcome.LOST)
+    told.standing.report(DeviceNotice(B1, Code.DEVICE_DISABLED, True, 100.0, "off"))
+    told.standing.report(DeviceNotice(B1, Code.RELEASED, True, 101.0, "given"))
+    assert (told.standing.released, told.standing.off) == (True, "")
+    assert not told.alarms[Code.READ_BACK_CHANGED]
+    assert not told.alarms[Code.WRITE_FAILED]
+    assert told.standing.proven(1e9)
+    told.standing.take_back(200.0)
+    assert told.standing.proven(200.0 + OUTCOME_DUE_S)
+    assert not told.standing.proven(200.1 + OUTCOME_DUE_S)
+    told.standing.resumed(snapshot(200.0, {Point.POWER_KW: 30.0, Point.SETPOINT_KW: 0.0}))
+    assert told.standing.acked == Parts(30.0, 0.0, 200.0)
+    told.link(up=False, at_s=300.0)
+    told.link(up=True, at_s=301.0)
+    told.standing.resumed(snapshot(302.0, {Point.POWER_KW: 30.0, Point.SETPOINT_KW: 20.0}))
+    assert told.standing.acked == Parts(20.0, 0.0, 302.0), "only the first time"

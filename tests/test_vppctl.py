@@ -287,8 +287,7 @@ async def last_words(directory: Path) -> None:
     journal = SqliteJournal(directory / "journal.db", clock, lambda *_: None)
     await journal.open()
     rig = make_rig(directory / "v.sock", journal, clock=clock)
-    rated_kw = {asset.id: asset.rated_kw for asset in rig.site.assets}
-    log = DecisionLog(journal, rig.site.gate, rated_kw)
+    log = DecisionLog(journal, rig.site.gate, rig.site.assets)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(journal.run())
         rig.values[B1, Point.SOC_PCT] = 10.5
@@ -438,3 +437,20 @@ def test_a_line_of_the_last_minute() -> None:
     assert signs == "▅" + " " * 28 + "▁" + " " * 29 + "█ 49.900 to 50.100 Hz"
     assert spark([]) == "no frequency in the last minute"
     assert spark([[0.0, 50.0]]).startswith(" " * 59 + "▁")
+
+
+async def test_release_and_power_factor_are_words_of_the_command(bench: Bench) -> None:
+    said = await bench.says("release B1", code=1)
+    assert "no `release` steps" in said.err
+    bench.rig.actuators[B1].releases = True
+    said = await bench.says("release B1")
+    assert said.out.startswith("release B1: done")
+    assert "latched: B1: released by " in said.out
+    assert (await bench.says("enable B1")).out == "enable B1: done\n"
+    said = await bench.says("--json power B2 40 --pf 0.8 --leading")
+    assert said.json()["plan"]["reactive_kvar"] == pytest.approx(-30.0)
+    said = await bench.says("--json power B2 40 --pf 0.8")
+    assert said.json()["plan"]["reactive_kvar"] == pytest.approx(30.0)
+    assert "not allowed with" in (await bench.says("power B2 40 --pf 0.8 --kvar 3", code=2)).err
+    assert "above 0 and up to 1" in (await bench.says("power B2 40 --pf 1.2", code=2)).err
+    assert "beyond the apparent power" in (await bench.says("power B2 40 --pf 0.1", code=1)).err

@@ -7,24 +7,33 @@ sees of it: signals, systemd, the state directory, the simulated plant.
 
 import asyncio
 import importlib.metadata
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from vppd.core.alarms import Code, Level
 from vppd.core.asset import Asset, asset_of
 from vppd.core.decision import Decision
-from vppd.core.model import SITE, DeviceReport, Reading, Snapshot, UnitId
-from vppd.core.ports import Actuator, Clock, Journal
+from vppd.core.model import (
+    SITE,
+    DeviceNotice,
+    DeviceReport,
+    LinkChange,
+    Reading,
+    Snapshot,
+    UnitId,
+)
+from vppd.core.ports import Clock, Journal
 from vppd.core.records import EventRow, TripRow
 from vppd.core.settings import Settings
 from vppd.duty import Duty
 from vppd.field.audit import Audit
-from vppd.field.build import build as build_links
-from vppd.field.drivers.link import Link
+from vppd.field.build import Field
+from vppd.field.build import build as build_field
 from vppd.field.feeders import feeders_of
 from vppd.field.gate import Gate
 from vppd.field.latches import Latches
+from vppd.field.meter import LoadWatch
 from vppd.grid.frequency import Frequency
 from vppd.grid.pmu import PmuClient
 from vppd.grid.watch import FrequencyWatch
@@ -58,8 +67,7 @@ class House:
     alarms: AlarmBoard
     audit: Audit
     gate: Gate
-    links: list[Link]
-    actuators: Mapping[UnitId, Actuator]
+    field: Field
     pmus: list[PmuClient]
     heartbeat: Heartbeat
     tick: Tick
@@ -106,8 +114,10 @@ class House:
     def employ(self, supervisor: Supervisor) -> None:
         """Give every part its task. What writes or decides is fatal, what listens restarts."""
         self.gate.begin()
-        for number, link in enumerate(self.links):
+        for number, link in enumerate(self.field.links):
             supervisor.fatal(f"link {number}", link.run)
+        for number, can_bus in enumerate(self.field.buses):
+            supervisor.fatal(f"can {number}", can_bus.run)
         supervisor.fatal("tick", self.tick.run)
         supervisor.fatal("guard", self.guard)
         supervisor.fatal("latches", self.keep_latches)
@@ -162,7 +172,7 @@ def build(
 ) -> House:
     """Put a site together; nothing runs yet. `trips` None: the last run's cannot be read."""
     assets = tuple(
-        asset_of(each, settings.profiles[each.modbus.profile]) for each in settings.units
+        asset_of(each, settings.profile_of(each), settings.bms_of(each)) for each in settings.units
     )
     bus = Bus(clock)
     alarms = AlarmBoard(clock, journal)
@@ -170,13 +180,17 @@ def build(
     kept: asyncio.Queue[TripRow] = asyncio.Queue()
     latches = Latches(trips, kept.put_nowait, clock.utc())
 
+    commanded = {asset.id for asset in assets}
+
     def reported(report: DeviceReport) -> None:
         gate.report(report)
+        if report.unit not in commanded and not report.unit.startswith("input:"):
+            _tell_of_companion(audit, report)
 
-    links, actuators = build_links(settings, bus, clock, reported)
+    field = build_field(settings, bus, clock, reported)
     inputs = {UnitId(f"input:{each.id}"): each.scope for each in settings.interlock_inputs}
     feeders = feeders_of(settings, assets)
-    gate = Gate(assets, actuators, inputs, feeders, latches, audit, clock)
+    gate = Gate(assets, field.actuators, inputs, feeders, latches, audit, clock)
     pmus = [
         PmuClient(source, settings.bands, bus, clock, _teller(alarms, UnitId(source.id)))
         for source in settings.pmu
@@ -193,7 +207,7 @@ def build(
         time_watch.trusted,
         _teller(alarms, SITE),
     )
-    log = DecisionLog(journal, gate, {asset.id: asset.rated_kw for asset in assets})
+    log = DecisionLog(journal, gate, assets)
 
     def told(decision: Decision, frequency: Frequency | None, now: Snapshot) -> None:
         house.decided(decision, frequency, now)
@@ -208,8 +222,7 @@ def build(
         alarms,
         audit,
         gate,
-        links,
-        actuators,
+        field,
         pmus,
         heartbeat,
         tick,
@@ -221,8 +234,18 @@ def build(
         clock.now_s(),
         proved,
     )
+    if settings.meter is not None:
+        bus.tap(LoadWatch(assets, bus, bus.snapshot).take)
     bus.tap(_reading_rows(journal, clock, ReadingThinner(settings.journal.reading_row_s)))
     return house
+
+
+def _tell_of_companion(audit: Audit, report: DeviceReport) -> None:
+    """A device that takes no setpoints: a controller beside an inverter, a BMS, the meter."""
+    if isinstance(report, LinkChange):
+        audit.alarm(Code.LINK_LOST, report.unit, not report.up, report.text)
+    elif isinstance(report, DeviceNotice):
+        audit.alarm(report.code, report.unit, report.active, report.text)
 
 
 def _teller(alarms: AlarmBoard, unit: UnitId) -> Callable[[Code, bool, str], None]:
@@ -264,4 +287,6 @@ def site_of(
         started_s=house.started_s,
         reload=reload,
         version=importlib.metadata.version("vppd"),
+        devices=house.field.known,
+        inverters=house.field.inverters,
     )

@@ -19,7 +19,6 @@ from vppd.core.alarms import Code
 from vppd.core.model import SITE
 from vppd.core.records import EventRow
 from vppd.core.settings import Settings
-from vppd.field.build import counters
 from vppd.northbound.door import DoorTakenError
 from vppd.northbound.sentence import sentence
 from vppd.northbound.server import Server
@@ -215,7 +214,7 @@ class Daemon:
                 "max_ms": self._gc.max_ms,
                 "total_ms": self._gc.total_ms,
             },
-            "links": {unit: asdict(each) for unit, each in counters(house.links).items()},
+            "links": {unit: asdict(each) for unit, each in house.field.counters().items()},
             "pmus": {
                 source.id: asdict(pmu.counters())
                 for source, pmu in zip(self._settings.pmu, house.pmus, strict=True)

@@ -5,10 +5,12 @@ journal alone: every change of who binds or of state, and each second in which p
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from vppd.core.asset import Asset
 from vppd.core.decision import Decision
+from vppd.core.measured import power_kw
 from vppd.core.model import Clamp, Point, Snapshot, UnitId
 from vppd.core.ports import Journal
 from vppd.core.records import SetpointRow, SiteRow
@@ -42,8 +44,9 @@ class _Written:
 class DecisionLog:
     """Told every decision; appends the rows worth keeping."""
 
-    def __init__(self, journal: Journal, gate: Gate, rated_kw: Mapping[UnitId, float]) -> None:
-        self._journal, self._gate, self._rated_kw = journal, gate, rated_kw
+    def __init__(self, journal: Journal, gate: Gate, assets: Sequence[Asset]) -> None:
+        self._journal, self._gate = journal, gate
+        self._assets = {asset.id: asset for asset in assets}
         self._units: dict[UnitId, _Written] = {}
         self._site: _Written | None = None
 
@@ -60,11 +63,12 @@ class DecisionLog:
 
     def _unit(self, decision: Decision, now: Snapshot, unit: UnitId, made: UnitDecision) -> None:
         standing, cleared = self._gate.standing(unit), made.cleared
-        measured_kw = now.fresh(unit, Point.POWER_KW)
+        asset = self._assets[unit]
+        measured_kw = power_kw(now, asset)
         # a first or last droop share is written at once: it dates the response
         words = (made.state, cleared.bound_by, made.request.frequency_kw != 0.0)
         seen_kw = measured_kw if measured_kw is not None else 0.0
-        small_kw = self._rated_kw[unit] * MOVED
+        small_kw = asset.rated_kw * MOVED
         written = self._units.get(unit)
         if written is not None and written.words == words:
             moved = (

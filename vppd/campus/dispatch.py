@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vppd.core.asset import Asset
-from vppd.core.model import Limit, Point, Snapshot, UnitId
+from vppd.core.measured import soc_pct
+from vppd.core.model import Limit, Snapshot, UnitId
 
 ENOUGH_KW = 1e-9
 
@@ -51,7 +52,7 @@ def member(
         asset.id,
         room.high_kw,
         -room.low_kw,
-        now.fresh(asset.id, Point.SOC_PCT),
+        soc_pct(now, asset),
         safety.soc_min_pct,
         safety.soc_max_pct,
         asset.energy_kwh,

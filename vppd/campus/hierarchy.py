@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from vppd.core.asset import Asset
-from vppd.core.model import Limit, Point, Snapshot, UnitId, UnitState
+from vppd.core.measured import worst_socs_pct
+from vppd.core.model import Limit, Snapshot, UnitId, UnitState
 from vppd.core.settings import (
     BuildingSettings,
     CampusSettings,
@@ -160,11 +161,12 @@ def status_of(state: UnitState | None, *, answered: bool, up: bool | None) -> St
 
 def node_capacity(now: Snapshot, asset: Asset, room: Limit | None) -> Capacity:
     """What one configured node can do now. `room` None: not judged yet, so nothing may flow."""
-    soc_pct, safety = now.fresh(asset.id, Point.SOC_PCT), asset.safety
+    socs_pct, safety = worst_socs_pct(now, asset), asset.safety
     out_kwh = in_kwh = None
-    if soc_pct is not None:
-        out_kwh = max(soc_pct - safety.soc_min_pct, 0.0) / 100.0 * asset.energy_kwh
-        in_kwh = max(safety.soc_max_pct - soc_pct, 0.0) / 100.0 * asset.energy_kwh
+    if socs_pct is not None:
+        low_pct, high_pct = socs_pct
+        out_kwh = max(low_pct - safety.soc_min_pct, 0.0) / 100.0 * asset.energy_kwh
+        in_kwh = max(safety.soc_max_pct - high_pct, 0.0) / 100.0 * asset.energy_kwh
     return Capacity(
         asset.rated_kw,
         asset.energy_kwh,
@@ -172,7 +174,7 @@ def node_capacity(now: Snapshot, asset: Asset, room: Limit | None) -> Capacity:
         -room.low_kw if room is not None else 0.0,
         out_kwh,
         in_kwh,
-        () if soc_pct is not None else (asset.id,),
+        () if socs_pct is not None else (asset.id,),
     )
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from vppd.campus.hierarchy import Announced
 from vppd.core.alarms import Code, Level
-from vppd.core.model import Plan, Point, Quality, Reading, Synchro, UnitId
+from vppd.core.model import Point, Quality, Reading, UnitId
 from vppd.core.ports import Clock, Journal
 from vppd.core.records import EventRow
 from vppd.core.settings import UnitSettings
@@ -33,7 +33,7 @@ class Registry:
         self._mismatches: dict[tuple[UnitId, Point], str] = {}
         self._announced: dict[UnitId, Announced] = {}
 
-    def take(self, message: Reading | Synchro | Plan) -> None:
+    def take(self, message: object) -> None:
         """One message of the bus: a first answer registers, a nameplate is compared."""
         if not isinstance(message, Reading) or message.quality is not Quality.GOOD:
             return

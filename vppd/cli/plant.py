@@ -69,7 +69,10 @@ async def _until(ended: asyncio.Event) -> None:
 def ask_plant(
     socket: Path, name: str, target: str, parameters: Iterable[str], *, clear: bool
 ) -> dict[str, Any]:
-    """One word to the fault socket. Raises ValueError for a parameter without `=`."""
+    """One word to the fault socket; the target may be left out before the parameters, as no name
+    has a `=`. Raises ValueError for a parameter without one."""
+    if "=" in target:
+        target, parameters = "", (target, *parameters)
     if name == "list":
         payload: dict[str, Any] = {"list": True}
     elif name == "state":

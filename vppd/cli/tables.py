@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from vppd.cli.unit_table import owner_lines, reactive_line, unit_sections
 from vppd.cli.wire import Json
 from vppd.cli.words import UNKNOWN, codes, number, span, table
 
@@ -57,11 +58,16 @@ def unit(view: Json) -> list[str]:
         f"{view['id']} in {view['building']}: {view['state']}, link {link}",
         f"  asked {number(view['asked_kw'])} kW, setpoint {number(view['setpoint_kw'])}, "
         f"read back {number(view['read_back_kw'])}, measured {number(view['power_kw'])}",
+        *reactive_line(view),
         f"  bound by {codes(view['bound_by'])}",
         f"  last write {outcome['word'] or 'none'} {span(outcome['age_s'])} ago; "
-        f"written {outcome['written']}, refused {outcome['refused']}, lost {outcome['lost']}, "
-        f"reverted {outcome['reverted']}, changed {outcome['changed']}",
+        f"written {outcome['written']}",
+        f"  failed {outcome['failed']} (refused {outcome['refused']}, lost {outcome['lost']}), "
+        f"reverted by the device {outcome['reverted']}, "
+        f"changed by someone else {outcome['changed']}",
+        *owner_lines(view),
         "",
+        *unit_sections(view),
     ]
     rows = [
         (point, number(told[point], ".6g"), quality, span(told["ages_s"].get(point)))

@@ -5,6 +5,7 @@ rows of its journal are shown).
 """
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from vppd.cli import tables
+from vppd.cli import tables, unit_table
 from vppd.cli.wire import DaemonAbsent, Json, Reply, ask, fetch, follow
 from vppd.cli.words import localised
 
@@ -72,6 +73,28 @@ def power_kw(text: str) -> float:
     return value
 
 
+def curve_points(text: str) -> list[list[float]]:
+    """Points of a curve as x:y,x:y. Raises ArgumentTypeError."""
+    try:
+        points = [[float(each) for each in pair.split(":")] for pair in text.split(",")]
+    except ValueError:
+        points = [[]]
+    if any(len(point) != 2 for point in points):  # noqa: PLR2004  x and y
+        raise argparse.ArgumentTypeError(f"{text}: points are X:Y,X:Y,...")
+    return points
+
+
+def power_factor(text: str) -> float:
+    """Above 0 to 1. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text}: a power factor is above 0 and up to 1")
+    return value
+
+
 def power_or_release(text: str) -> float | None:
     """kW, or None for the word release. Raises ArgumentTypeError."""
     return None if text == "release" else power_kw(text)
@@ -117,12 +140,17 @@ def _parser() -> argparse.ArgumentParser:
     power = verb("power", "give one unit a share of its own, or release it", _power)
     power.add_argument("unit", metavar="UNIT")
     power.add_argument("power_kw", metavar="KW", type=power_or_release, help="or `release`")
-    power.add_argument("--kvar", type=power_kw, help="reactive power")
+    _reactive(power)
     power.add_argument("--droop", action="store_true", help="answer frequency all the same")
     _for(power)
     for name, command, does in (
-        ("enable", "enable", "let a disabled unit work again"),
+        ("enable", "enable", "let a disabled unit work again, take a released one back"),
         ("disable", "disable", "hold a unit at 0 until enabled, over restarts"),
+        (
+            "release",
+            "release",
+            "bring a unit to 0, then give it back to its own control until enabled, over restarts",
+        ),
     ):
         one = verb(name, does, _control)
         one.add_argument("unit", metavar="UNIT")
@@ -136,11 +164,42 @@ def _parser() -> argparse.ArgumentParser:
             "unit", metavar="SCOPE", nargs="?", default="site", help="default: site"
         )
         scoped.set_defaults(command=command)
+    curve = verb("curve", "the curves an inverter follows by itself, or a new one", _curve)
+    curve.add_argument("unit", metavar="UNIT")
+    curve.add_argument("kind", metavar="KIND", nargs="?", help="volt_var, volt_watt, ...")
+    curve.add_argument(
+        "--set", dest="points", type=curve_points, metavar="X:Y,...", help="its new points"
+    )
+    curve.add_argument("--off", action="store_true", help="with --set: not in force")
     droop = verb("droop", "switch the answer to frequency", _droop)
     droop.add_argument("switch", choices=("on", "off"))
     verb("reload", "read the configuration again", _acts("POST", "/v1/reload"))
     verb("top", "the status, live", _top)
     return parser
+
+
+def _reactive(power: argparse.ArgumentParser) -> None:
+    reactive = power.add_mutually_exclusive_group()
+    reactive.add_argument("--kvar", type=power_kw, help="reactive power, plus is out of the unit")
+    reactive.add_argument(
+        "--pf", dest="power_factor", type=power_factor, help="power factor, above 0 to 1"
+    )
+    sense = power.add_mutually_exclusive_group()
+    sense.add_argument(
+        "--lagging",
+        dest="sense",
+        action="store_const",
+        const="lagging",
+        help="with --pf: the unit supplies reactive power, plus kvar, as a generator's lagging"
+        " power factor does (default)",
+    )
+    sense.add_argument(
+        "--leading",
+        dest="sense",
+        action="store_const",
+        const="leading",
+        help="with --pf: the unit absorbs reactive power, minus kvar",
+    )
 
 
 def _for(parser: argparse.ArgumentParser) -> None:
@@ -174,7 +233,12 @@ def _dispatch(words: Words) -> int:
 
 
 def _power(words: Words) -> int:
-    more = {"reactive_kvar": words.kvar, "droop": words.droop or None}
+    more = {
+        "reactive_kvar": words.kvar,
+        "power_factor": words.power_factor,
+        "sense": words.sense,
+        "droop": words.droop or None,
+    }
     return _plan(words, f"/v1/units/{quote(words.unit, '')}/power", more)
 
 
@@ -189,6 +253,15 @@ def _plan(words: Words, target: str, more: Json) -> int:
 def _control(words: Words) -> int:
     target = f"/v1/units/{quote(words.unit, '')}/control"
     return _do(words, ("POST", target, {"command": words.command}), tables.acted)
+
+
+def _curve(words: Words) -> int:
+    target = f"/v1/units/{quote(words.unit, '')}/curves"
+    if words.points is None:
+        return _do(words, ("GET", target, None), functools.partial(unit_table.curves, words.kind))
+    body = {"kind": words.kind, "points": words.points, "enabled": not words.off}
+    given = {key: value for key, value in body.items() if value is not None}
+    return _do(words, ("POST", target, given), functools.partial(unit_table.curves, None))
 
 
 def _droop(words: Words) -> int:

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -95,20 +96,93 @@ def fault(plant: Path, clear: bool, name: str, target: str, parameters: tuple[st
 
 @main.command()
 @_config
-def check(config_dir: Path) -> None:
-    """Show everything that is wrong or odd in the configuration; exit 1 when it cannot start."""
+@click.option("--live", is_flag=True, help="then ask every configured device, read-only")
+@click.option("--json", "as_json", is_flag=True, help="with --live: the devices as JSON")
+@click.option("--socket", type=_file, default=SOCKET, help="with --live: where a daemon listens")
+def check(config_dir: Path, live: bool, as_json: bool, socket: Path) -> None:
+    """Show everything that is wrong or odd in the configuration; exit 1 when it cannot start.
+
+    With --live every configured device is asked too, without writing anything; exit 1 when one of
+    them is wrong.
+    """
     loaded = configuration.load(config_dir)
     findings = (*loaded.findings, *_schedule_findings(config_dir, loaded))
-    _print(findings)
-    click.echo(f"{config_dir}: {_verdict(loaded.settings, findings)}")
+    _print(findings, err=as_json)
+    click.echo(f"{config_dir}: {_verdict(loaded.settings, findings)}", err=as_json)
     if loaded.settings is None:
         sys.exit(1)
+    if live:
+        sys.exit(_check_live(loaded.settings, as_json, socket))
+
+
+@main.command()
+@click.argument("unit")
+@click.option("--socket", type=_file, default=SOCKET, help="where the running daemon listens")
+@click.option("--power-kw", type=click.FloatRange(0, min_open=True), help="bump; default: 5 or 5 %")
+@click.option("--hold", default="20s", help="how long each step is held: 20s, 1m; 5s to 5m")
+@click.option("--settle", default="10s", help="within what time the power has to settle")
+@click.option("--output", type=_directory, default=".", help="where the report goes")
+@click.option("--yes", is_flag=True, help="do not ask; for automation")
+def commission(
+    unit: str, socket: Path, power_kw: float | None, hold: str, settle: str, output: Path, yes: bool
+) -> None:
+    """Bump UNIT a few kW each way and judge sign, scale and response; writes a report.
+
+    Exit 0 when it passed, 1 when it failed or was broken off, 3 when the daemon is not there.
+    """
+    from vppd.cli import commission as bump  # noqa: PLC0415 - check and explain need none of it
+
+    hold_s, settling_s = bump.seconds(hold), bump.seconds(settle)
+    if not bump.HOLD_MIN_S <= hold_s <= bump.HOLD_MAX_S:
+        raise click.UsageError(f"--hold {hold}: 5s to 5m")
+    sys.exit(
+        bump.commission(
+            socket,
+            unit,
+            power_kw=power_kw,
+            hold_s=hold_s,
+            settling_s=settling_s,
+            output=output,
+            sure=yes,
+        )
+    )
+
+
+@main.command()
+@click.argument("target", required=False)
+@click.option("--serial", help="a serial line instead: /dev/ttyUSB0")
+@click.option("--baudrate", type=click.IntRange(300, 1_000_000), default=9600)
+@click.option("--parity", type=click.Choice(["N", "E", "O"]), default="N")
+@click.option("--stopbits", type=click.IntRange(1, 2), default=1)
+@click.option("--can", help="a CAN bus too or instead: INTERFACE:CHANNEL, socketcan:can0")
+@click.option("--bitrate", type=click.IntRange(10_000, 1_000_000), default=500_000)
+@click.option("--port", type=click.IntRange(1, 65535), default=502, help="TCP")
+@click.option("--all-ids", is_flag=True, help="unit ids 1-247 and 255, not the usual ones alone")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(0.05, 5.0), default=0.5, help="of a request, s"
+)
+@click.option("--output", type=_file, help="write the draft there; a file is never overwritten")
+@_config
+def discover(target: str | None, serial: str | None, output: Path | None, **how: Any) -> None:
+    """Look, read-only, for devices at TARGET and draft a field.yaml of them.
+
+    TARGET is HOST, HOST:PORT, 192.168.1.0/28 or 192.168.1.10-20. What is seen goes to standard
+    error, the draft to standard output or --output.
+    """
+    from vppd.cli.discover import discovered  # noqa: PLC0415 - only this loads the drivers
+
+    try:
+        sys.exit(discovered(target, serial, output, **how))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @main.command()
 @click.argument("key", required=False)
 def explain(key: str | None) -> None:
-    """Show what a configuration KEY means, or all; `profile` shows the keys of a device profile."""
+    """Show what a configuration KEY means, or all; `profile` and `bms_profile` show a device's."""
     try:
         for line in configuration.explain(key):
             click.echo(line)
@@ -144,9 +218,26 @@ def _usable(config_dir: Path) -> Settings:
     return loaded.settings
 
 
-def _print(findings: Iterable[Finding]) -> None:
+def _print(findings: Iterable[Finding], *, err: bool = False) -> None:
     for finding in findings:
-        click.echo(str(finding))
+        click.echo(str(finding), err=err)
+
+
+def _check_live(settings: Settings, as_json: bool, socket: Path) -> int:
+    """Ask the devices and print what they showed; the exit code."""
+    from vppd.cli import survey  # noqa: PLC0415 - only this loads the drivers
+
+    running = survey.vppd_runs(socket)
+    if running:
+        click.echo("vppd runs: a device that serves one client only is left to it", err=True)
+    click.echo(f"asking, read-only; done within {survey.bound_s(settings):.0f} s", err=True)
+    sheets = survey.live_sheets(settings, running=running)
+    if as_json:
+        click.echo(survey.sheets_json(sheets))
+    else:
+        for line in (*survey.sheet_lines(sheets), survey.summary(sheets)):
+            click.echo(line)
+    return int(any(sheet.verdict == "wrong" for sheet in sheets))
 
 
 def _verdict(settings: Settings | None, findings: Iterable[Finding]) -> str:

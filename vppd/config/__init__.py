@@ -3,8 +3,19 @@
 yaml and pydantic are imported here and nowhere else.
 """
 
+from vppd.config.devices import load_bms, load_profile, shipped_bms, shipped_profiles
 from vppd.config.document import ConfigError, Finding, Loaded
-from vppd.config.loader import load, load_profile
+from vppd.config.loader import load
 from vppd.config.reference import explain
 
-__all__ = ["ConfigError", "Finding", "Loaded", "explain", "load", "load_profile"]
+__all__ = [
+    "ConfigError",
+    "Finding",
+    "Loaded",
+    "explain",
+    "load",
+    "load_bms",
+    "load_profile",
+    "shipped_bms",
+    "shipped_profiles",
+]

@@ -7,7 +7,7 @@ from vppd.config.document import KeyPath
 from vppd.config.rules import Breach, line_of, links
 from vppd.core.model import Point
 from vppd.core.profile import DeviceProfile, Table, Writable
-from vppd.core.settings import Settings, UnitSettings
+from vppd.core.settings import ModbusSettings, Settings, UnitSettings
 
 RULES_OF = {
     Point.POWER_KW: "against a silent device or a frozen measurement",
@@ -47,8 +47,9 @@ def _units(settings: Settings) -> Iterator[Breach]:
         yield from _rating(base, unit)
         yield from _charging_cold(base, unit)
         yield from _runaway(base, unit)
-        yield from _poll(base, unit)
-        yield from _revert(base, unit, settings.profiles.get(unit.modbus.profile))
+        if unit.modbus is not None:
+            yield from _poll(base, unit.modbus)
+            yield from _revert(base, unit, unit.modbus, settings.profile_of(unit))
 
 
 def _rating(base: KeyPath, unit: UnitSettings) -> Iterator[Breach]:
@@ -111,12 +112,12 @@ def _runaway(base: KeyPath, unit: UnitSettings) -> Iterator[Breach]:
         )
 
 
-def _poll(base: KeyPath, unit: UnitSettings) -> Iterator[Breach]:
+def _poll(base: KeyPath, link: ModbusSettings) -> Iterator[Breach]:
     path = (*base, "modbus", "poll_s")
-    poll_s = unit.modbus.poll_s
+    poll_s = link.poll_s
     if poll_s > SLOW_POLL_S:
         yield odd(path, f"{poll_s:g} s: faults are seen and setpoints read back this late")
-    if unit.modbus.serial is not None and poll_s < FAST_SERIAL_POLL_S:
+    if link.serial is not None and poll_s < FAST_SERIAL_POLL_S:
         yield odd(
             path,
             f"{poll_s:g} s is more than a serial line usually carries",
@@ -124,16 +125,18 @@ def _poll(base: KeyPath, unit: UnitSettings) -> Iterator[Breach]:
         )
 
 
-def _revert(base: KeyPath, unit: UnitSettings, profile: DeviceProfile | None) -> Iterator[Breach]:
+def _revert(
+    base: KeyPath, unit: UnitSettings, link: ModbusSettings, profile: DeviceProfile | None
+) -> Iterator[Breach]:
     if profile is None:
         return
     accept = (*base, "accept_no_revert")
     if unit.accept_no_revert and (profile.read_only or profile.revert.kind != "none"):
         yield odd(accept, f"has no effect: {profile.name} reverts by itself or is never written")
-    if profile.revert.kind == "timeout" and unit.modbus.timeout_s >= profile.revert.timeout_s:
+    if profile.revert.kind == "timeout" and link.timeout_s >= profile.revert.timeout_s:
         yield odd(
             (*base, "modbus", "timeout_s"),
-            f"{unit.modbus.timeout_s:g} s: waiting for one lost reply outlasts the"
+            f"{link.timeout_s:g} s: waiting for one lost reply outlasts the"
             f" {profile.revert.timeout_s:g} s after which the device reverts",
         )
 
@@ -280,9 +283,6 @@ def _commanding(profile: DeviceProfile) -> Iterator[Breach]:
     if not power.low <= 0.0 <= power.high:
         text = f"{power.low:g} to {power.high:g} has no 0: the device cannot be told to rest"
         yield odd((*path, "low"), text, (*path, "high"))
-    if not power.volatile:
-        text = "false: non-volatile memory is never written cyclically, so it cannot be driven"
-        yield odd((*path, "volatile"), text)
 
 
 def _unseen(profile: DeviceProfile) -> Iterator[Breach]:

@@ -15,18 +15,20 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 from vppd.config.document import KeyPath, plain
+from vppd.core.bms import BmsProfile
 from vppd.core.profile import DeviceProfile
 from vppd.core.settings import ID, Settings
 
 FILES: Mapping[str, tuple[str, ...]] = {
     "vppd.yaml": ("site", "mode", "journal", "api", "clock", "simulation"),
-    "field.yaml": ("units", "interlock_inputs"),
+    "field.yaml": ("units", "interlock_inputs", "meter"),
     "campus.yaml": ("country", "dispatch"),
     "grid.yaml": ("connection", "pmu", "bands", "droop"),
     "market.yaml": ("market",),
 }
 UNWRAPPED = {"market.yaml": ("market",)}  # the file's top level is that section itself
 PROFILE_FILE = "devices/NAME.yaml"
+BMS_FILE = "devices/NAME.yaml beside devices/NAME.dbc"
 
 MEASURES: Mapping[str, str] = {
     "kw": "kW",
@@ -277,13 +279,14 @@ def explain(key: str | None = None) -> Iterator[str]:
     """The reference: one line a key, as `name [unit]: doc. What is allowed; default`.
 
     `key` is a dotted name or a part of one (`droop`, `safety.soc_min_pct`, `poll_s`), or `profile`
-    for the keys of a device profile; None gives everything. Raises KeyError with the nearest name
-    when there is no such key.
+    or `bms_profile` for the keys of a device's model; None gives everything. Raises KeyError with
+    the nearest name when there is no such key.
     """
     settings = [(file, line) for file in FILES for line in _file(file)]
     profile = [(PROFILE_FILE, line) for line in _lines(DeviceProfile, "profile")]
+    profile += [(BMS_FILE, line) for line in _lines(BmsProfile, "bms_profile")]
     wanted = re.sub(r"\[\d*\]", "", key or "").strip(".")
-    if wanted == "profile" or wanted.startswith("profile."):
+    if wanted.split(".")[0] in {"profile", "bms_profile"}:
         found = [line for line in profile if _matches(line[1][0], wanted)]
     else:
         found = [line for line in settings + profile if _matches(line[1][0], wanted)]

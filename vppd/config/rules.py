@@ -12,19 +12,21 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from vppd.config.document import Document, KeyPath, dotted
-from vppd.core.model import SITE
+from vppd.core.model import SITE, Point
 from vppd.core.profile import DeviceProfile, Group
 from vppd.core.settings import (
     BuildingSettings,
     CampusSettings,
     InputModbusSettings,
+    InverterSettings,
+    MeterSettings,
     ModbusSettings,
     SafetySettings,
     Settings,
 )
 
-Link = ModbusSettings | InputModbusSettings
-SLOW_PERIOD_S = 10.0  # of the poll group `slow`
+Link = ModbusSettings | InverterSettings | MeterSettings | InputModbusSettings
+SIMULATED_BUSES = ("slcan", "udp_multicast")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,27 +96,57 @@ def _charging_inside(base: KeyPath, safety: SafetySettings) -> Iterator[Breach]:
 
 def _polled_in_time(settings: Settings) -> Iterator[Breach]:
     for index, unit in enumerate(settings.units):
-        profile = settings.profiles.get(unit.modbus.profile)
-        if profile is None:
-            continue
-        ages_s = {
-            point: spec.max_age_s
-            for point, spec in profile.points.items()
-            if spec.group is Group.FAST and 2.0 * unit.modbus.poll_s > spec.max_age_s
-        }
-        if ages_s:
+        if unit.modbus is not None:
+            path = ("units", index, "modbus", "poll_s")
+            yield from _in_time(path, unit.modbus.poll_s, settings.profile_of(unit))
+    if settings.meter is not None:
+        profile = settings.profiles.get(settings.meter.profile)
+        yield from _in_time(("meter", "poll_s"), settings.meter.poll_s, profile)
+
+
+def _in_time(path: KeyPath, poll_s: float, profile: DeviceProfile | None) -> Iterator[Breach]:
+    specs = profile.points.items() if profile is not None else ()
+    ages_s = {
+        point: spec.max_age_s
+        for point, spec in specs
+        if spec.group is Group.FAST and 2.0 * poll_s > spec.max_age_s
+    }
+    if profile is not None and ages_s:
+        yield broken(
+            path,
+            f"2 x {poll_s:g} s is longer than max_age_s of {', '.join(ages_s)}"
+            f" in {profile.name}: at most {min(ages_s.values()) / 2.0:g}",
+        )
+
+
+def _somebody_obeys(settings: Settings) -> Iterator[Breach]:
+    """A unit needs a device that measures it and takes its setpoints."""
+    for index, unit in enumerate(settings.units):
+        if unit.modbus is None and unit.inverter is None:
+            text = "give modbus (the battery's controller), inverter (SunSpec), or both"
+            yield broken(("units", index, "modbus"), text, ("units", index, "inverter"))
+
+
+def _right_sort(settings: Settings) -> Iterator[Breach]:
+    for index, unit in enumerate(settings.units):
+        profile = settings.profile_of(unit)
+        if profile is not None and profile.device == "meter":
+            path = ("units", index, "modbus", "profile")
             yield broken(
-                ("units", index, "modbus", "poll_s"),
-                f"2 x {unit.modbus.poll_s:g} s is longer than max_age_s of {', '.join(ages_s)}"
-                f" in {profile.name}: at most {min(ages_s.values()) / 2.0:g}",
+                path, f"{profile.name} is a meter; it can stand under meter, not in a unit"
             )
+    profile = settings.profiles.get(settings.meter.profile) if settings.meter else None
+    if profile is not None and Point.POWER_KW not in profile.points:
+        yield broken(("meter", "profile"), f"{profile.name} measures no power_kw")
 
 
 def _revert_accepted(settings: Settings) -> Iterator[Breach]:
     for index, unit in enumerate(settings.units):
-        profile = settings.profiles.get(unit.modbus.profile)
+        profile = settings.profile_of(unit)
         if profile is None or profile.read_only or profile.revert.kind != "none":
             continue
+        if unit.inverter is not None:
+            continue  # which takes the setpoints, and has a timer of its own
         if not unit.accept_no_revert:
             yield broken(
                 ("units", index, "modbus", "profile"),
@@ -130,7 +162,12 @@ def _revert_accepted(settings: Settings) -> Iterator[Breach]:
 def links(settings: Settings) -> Iterator[tuple[KeyPath, str, Link]]:
     """Every Modbus link: its path, whose it is, and where it leads."""
     for index, unit in enumerate(settings.units):
-        yield ("units", index, "modbus"), unit.id, unit.modbus
+        if unit.modbus is not None:
+            yield ("units", index, "modbus"), unit.id, unit.modbus
+        if unit.inverter is not None:
+            yield ("units", index, "inverter"), f"the inverter of {unit.id}", unit.inverter
+    if settings.meter is not None:
+        yield ("meter",), "the meter", settings.meter
     for index, each in enumerate(settings.interlock_inputs):
         yield ("interlock_inputs", index, "modbus"), each.id, each.modbus
 
@@ -157,18 +194,34 @@ def _one_bit_to_each_input(settings: Settings) -> Iterator[Breach]:
 
 def _one_unit_to_each_device(settings: Settings) -> Iterator[Breach]:
     seen: dict[tuple[str, int], str] = {}
-    for index, unit in enumerate(settings.units):
-        link = unit.modbus
-        path = ("units", index, "modbus")
-        if link.host is None and link.serial is None:
+    for path, id_, link in links(settings):
+        if isinstance(link, InputModbusSettings) or (link.host is None and link.serial is None):
             continue
-        first = seen.setdefault((line_of(link), link.unit_id), unit.id)
-        if first != unit.id:
+        first = seen.setdefault((line_of(link), link.unit_id), id_)
+        if first != id_:
             yield broken(
                 (*path, "unit_id"),
                 f"{line_of(link)} unit id {link.unit_id} is already {first}:"
                 " two units cannot be one device",
                 *((*path, name) for name in ("host", "port", "serial")),
+            )
+
+
+def _one_bms_to_each_unit(settings: Settings) -> Iterator[Breach]:
+    """Two BMSs on one bus are told apart by their identifiers alone."""
+    seen: dict[tuple[str, str, str, int], str] = {}
+    for index, unit in enumerate(settings.units):
+        if unit.bms is None:
+            continue
+        bms = unit.bms
+        first = seen.setdefault((bms.interface, bms.channel, bms.dbc, bms.id_offset), unit.id)
+        if first != unit.id:
+            base = ("units", index, "bms")
+            yield broken(
+                (*base, "id_offset"),
+                f"{bms.channel}: the BMS of {first} sends the same identifiers;"
+                " give each BMS on one bus an id_offset of its own",
+                *((*base, name) for name in ("interface", "channel", "dbc")),
             )
 
 
@@ -182,6 +235,7 @@ def is_loopback(host: str) -> bool:
 
 def _simulated_stays_here(settings: Settings) -> Iterator[Breach]:
     """A simulated device is served at its own address, so that must not be a real one's."""
+    yield from _simulated_buses(settings)
     for path, host, serial in _simulated(settings):
         if serial is not None and serial.startswith("/dev/"):
             text = (
@@ -197,12 +251,41 @@ def _simulated_stays_here(settings: Settings) -> Iterator[Breach]:
             yield broken((*path, "host"), text, ("mode",))
 
 
+def _simulated_buses(settings: Settings) -> Iterator[Breach]:
+    for index, unit in enumerate(settings.units):
+        simulated = settings.mode == "simulation" or (settings.mode == "hil" and unit.simulate)
+        if not simulated or unit.bms is None:
+            continue
+        base, bms = ("units", index, "bms"), unit.bms
+        if bms.interface not in SIMULATED_BUSES:
+            yield broken(
+                (*base, "interface"),
+                f"{bms.interface} may be a real bus, but its BMS is simulated;"
+                f" use {' or '.join(SIMULATED_BUSES)}, or another mode",
+                (*base, "channel"),
+                ("mode",),
+            )
+        elif bms.channel.startswith("/dev/"):
+            yield broken(
+                (*base, "channel"),
+                f"{bms.channel} may be a real line, but its BMS is simulated;"
+                " give a path outside /dev, where a pseudo-terminal is put, or another mode",
+                ("mode",),
+            )
+
+
 def _simulated(settings: Settings) -> Iterator[tuple[KeyPath, str | None, str | None]]:
     """Path, host and serial line of all that is simulated in this mode."""
     everything = settings.mode == "simulation"
     for index, unit in enumerate(settings.units):
         if everything or (settings.mode == "hil" and unit.simulate):
-            yield ("units", index, "modbus"), unit.modbus.host, unit.modbus.serial
+            if unit.modbus is not None:
+                yield ("units", index, "modbus"), unit.modbus.host, unit.modbus.serial
+            if unit.inverter is not None:
+                yield ("units", index, "inverter"), unit.inverter.host, unit.inverter.serial
+    meter = settings.meter
+    if meter is not None and (everything or (settings.mode == "hil" and meter.simulate)):
+        yield ("meter",), meter.host, meter.serial
     if everything:
         for index, each in enumerate(settings.interlock_inputs):
             yield ("interlock_inputs", index, "modbus"), each.modbus.host, each.modbus.serial
@@ -318,7 +401,10 @@ RULES: tuple[Callable[[Settings], Iterator[Breach]], ...] = (
     _zone_exists,
     _windows,
     _one_way_to_each_device,
+    _somebody_obeys,
+    _right_sort,
     _one_unit_to_each_device,
+    _one_bms_to_each_unit,
     _one_bit_to_each_input,
     _simulated_stays_here,
     _polled_in_time,
@@ -328,64 +414,3 @@ RULES: tuple[Callable[[Settings], Iterator[Breach]], ...] = (
     _scopes_exist,
     _deadband,
 )
-
-
-# --- device profiles ---
-
-
-def profile_rules(profile: DeviceProfile) -> Iterator[Breach]:
-    """What must hold inside one device profile."""
-    yield from _references(profile)
-    yield from _slow_points(profile)
-    yield from _renewed_in_time(profile)
-
-
-def _references(profile: DeviceProfile) -> Iterator[Breach]:
-    used: list[tuple[KeyPath, str | None, str]] = [
-        *(
-            (("points", name, "moves_with"), s.moves_with, "points")
-            for name, s in profile.points.items()
-        ),
-        *(
-            (("writes", name, "read_back"), s.read_back, "points")
-            for name, s in profile.writes.items()
-        ),
-        *(
-            ((name, index, "write"), step.write, "writes")
-            for name in ("enable", "disable", "on_stop")
-            for index, step in enumerate(getattr(profile, name))
-        ),
-    ]
-    known = {"points": set(map(str, profile.points)), "writes": set(map(str, profile.writes))}
-    for path, name, section in used:
-        if name is not None and name not in known[section]:
-            yield broken(path, f"{name} is not among the {section}", (section,))
-
-
-def _slow_points(profile: DeviceProfile) -> Iterator[Breach]:
-    for point, spec in profile.points.items():
-        if spec.group is Group.SLOW and spec.max_age_s < 2.0 * SLOW_PERIOD_S:
-            path = ("points", point)
-            yield broken(
-                (*path, "max_age_s"),
-                f"{spec.max_age_s:g} s, but slow points are read every {SLOW_PERIOD_S:g} s:"
-                f" at least {2.0 * SLOW_PERIOD_S:g}",
-                (*path, "group"),
-            )
-
-
-def _renewed_in_time(profile: DeviceProfile) -> Iterator[Breach]:
-    if profile.revert.kind != "timeout":
-        return
-    slowest_s = max(
-        [profile.revert.heartbeat_s]
-        + [spec.period_s for name, spec in profile.writes.items() if name == "heartbeat"]
-    )
-    if 2.0 * slowest_s > profile.revert.timeout_s:
-        yield broken(
-            ("revert", "timeout_s"),
-            f"{profile.revert.timeout_s:g} s must hold two renewals of {slowest_s:g} s:"
-            f" at least {2.0 * slowest_s:g}, or a shorter heartbeat_s",
-            ("revert", "heartbeat_s"),
-            ("writes", "heartbeat", "period_s"),
-        )

@@ -69,6 +69,13 @@ class Code(StrEnum):
     BMS_FAULT = "bms_fault"
     BMS_LIMIT = "bms_limit"
     BMS_DISAGREES = "bms_disagrees"
+    BMS_FORBIDS = "bms_forbids"
+    BMS_WARNING = "bms_warning"
+    BMS_FORCE_CHARGE = "bms_force_charge"
+    INVERTER_FAULT = "inverter_fault"
+    INVERTER_ALARM = "inverter_alarm"
+    DEVICE_LIMIT = "device_limit"
+    POWER_DISAGREES = "power_disagrees"
     INTERLOCK_INPUT = "interlock_input"
     INTERLOCK_SILENT = "interlock_silent"
     READING_MISSING = "reading_missing"
@@ -87,6 +94,11 @@ class Code(StrEnum):
     NO_REVERT = "no_revert"
     REVERT_NOT_SET = "revert_not_set"
     DEVICE_RESET = "device_reset"
+    RELEASED = "released"
+    WRITE_BUDGET = "write_budget"
+    CAN_LOST = "can_lost"
+    BUS_OFF = "bus_off"
+    METER_SILENT = "meter_silent"
     DEVICE_DISABLED = "device_disabled"
     # campus and frequency
     SHARE = "share"
@@ -122,6 +134,7 @@ class Code(StrEnum):
     TICK_LATE = "tick_late"
     CONNECTION_CLIPPED = "connection_clipped"
     STOPPING = "stopping"
+    COMMISSIONED = "commissioned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +183,15 @@ MEANINGS: dict[Code, Meaning] = {
     Code.BMS_FAULT: Meaning(_E, "the BMS reports a fault", "mend it, then reset"),
     Code.BMS_LIMIT: Meaning(_I, "the BMS's own current limit"),
     Code.BMS_DISAGREES: Meaning(_W, "BMS and Modbus disagree; the worse value rules"),
+    Code.BMS_FORBIDS: Meaning(_W, "the BMS forbids this direction"),
+    Code.BMS_WARNING: Meaning(_W, "the BMS reports a warning"),
+    Code.BMS_FORCE_CHARGE: Meaning(_W, "the BMS asks to be charged"),
+    Code.INVERTER_FAULT: Meaning(_E, "the inverter reports a fault", "mend it, then reset"),
+    Code.INVERTER_ALARM: Meaning(_W, "the inverter reports an alarm"),
+    Code.DEVICE_LIMIT: Meaning(_I, "what the device itself says it can do now"),
+    Code.POWER_DISAGREES: Meaning(
+        _W, "inverter and controller measure different powers", "look at CTs, signs and scales"
+    ),
     Code.INTERLOCK_INPUT: Meaning(_E, "a hardware interlock is not healthy", "mend it, then reset"),
     Code.INTERLOCK_SILENT: Meaning(_C, "a hardware interlock is not answering"),
     Code.READING_MISSING: Meaning(_W, "a value the rules need is missing"),
@@ -179,7 +201,7 @@ MEANINGS: dict[Code, Meaning] = {
     Code.RULE_ERROR: Meaning(_E, "a safety rule failed: the unit is tripped", "report a bug"),
     Code.LINK_LOST: Meaning(_C, "the device does not answer", "look at power, cable, unit id"),
     Code.RETURNING: Meaning(_I, "answers again; waiting for good read-backs"),
-    Code.WRITE_FAILED: Meaning(_C, "a setpoint was not answered"),
+    Code.WRITE_FAILED: Meaning(_C, "a setpoint was refused or not answered"),
     Code.WRITE_REFUSED: Meaning(_C, "the device refuses setpoints", "local mode? then reset"),
     Code.READ_BACK_REVERTED: Meaning(_W, "the device fell back to its own setpoint"),
     Code.READ_BACK_CHANGED: Meaning(_W, "someone else changed the setpoint"),
@@ -187,6 +209,15 @@ MEANINGS: dict[Code, Meaning] = {
     Code.NO_REVERT: Meaning(_W, "the device keeps its last setpoint if vppd dies (accepted)"),
     Code.REVERT_NOT_SET: Meaning(_C, "the device's command timeout is not what was programmed"),
     Code.DEVICE_RESET: Meaning(_W, "the device restarted"),
+    Code.RELEASED: Meaning(
+        _I, "given back to its own control by an operator", "vppctl enable UNIT takes it again"
+    ),
+    Code.WRITE_BUDGET: Meaning(
+        _C, "the day's budget of writes to non-volatile memory is used up", "find out who writes"
+    ),
+    Code.CAN_LOST: Meaning(_C, "the CAN interface cannot be used", "look at adapter and cable"),
+    Code.BUS_OFF: Meaning(_C, "the CAN controller left the bus", "look at bitrate and termination"),
+    Code.METER_SILENT: Meaning(_C, "the meter at the point of connection does not answer"),
     Code.DEVICE_DISABLED: Meaning(
         _C, "the device says it is off though told on", "local mode? vppctl disable, enable UNIT"
     ),
@@ -224,4 +255,5 @@ MEANINGS: dict[Code, Meaning] = {
     Code.TICK_LATE: Meaning(_W, "the tick was late"),
     Code.CONNECTION_CLIPPED: Meaning(_W, "measured load exceeds the connection limit"),
     Code.STOPPING: Meaning(_I, "vppd is stopping"),
+    Code.COMMISSIONED: Meaning(_I, "a bump test was made; its report and hash are named"),
 }

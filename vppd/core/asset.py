@@ -1,10 +1,22 @@
-"""A unit as the rules and the shares see it: settings and profile boiled down to what they need."""
+"""A unit as the rules and the shares see it: settings and models boiled down to what they need."""
 
 from dataclasses import dataclass
 
+from vppd.core.bms import BmsProfile
 from vppd.core.model import Point, UnitId
 from vppd.core.profile import ALL_BITS, DeviceProfile
 from vppd.core.settings import SafetySettings, UnitSettings
+
+# What every SunSpec inverter has to show; the rest of its points count where it has them.
+INVERTER_POINTS = frozenset({Point.INVERTER_KW, Point.INVERTER_STATE, Point.INVERTER_FAULT_BITS})
+DEVICE_LIMITS = frozenset({Point.DISCHARGE_MAX_KW, Point.CHARGE_MAX_KW, Point.APPARENT_MAX_KVA})
+# The names of an inverter's points where it is the only device of its unit.
+SOLE = {
+    Point.INVERTER_KW: Point.POWER_KW,
+    Point.INVERTER_KVAR: Point.REACTIVE_KVAR,
+    Point.INVERTER_HZ: Point.FREQUENCY_HZ,
+    Point.INVERTER_SOC_PCT: Point.SOC_PCT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +35,19 @@ class Asset:
     soc_resolution_pct: float = 0.1
     fault_mask: int = ALL_BITS
     alarm_mask: int = ALL_BITS
+    bms_fault_mask: int = ALL_BITS
+    bms_warning_mask: int = ALL_BITS
     read_only: bool = False
+    reactive_first: bool = False  # in the apparent-power circle
     reverts: bool = True
     revert_s: float = 5.0  # after so long without a word, if it reverts
 
 
-def asset_of(unit: UnitSettings, profile: DeviceProfile) -> Asset:
-    """What the rules need of a configured unit."""
-    soc = profile.points.get(Point.SOC_PCT)
+def asset_of(
+    unit: UnitSettings, profile: DeviceProfile | None, bms: BmsProfile | None = None
+) -> Asset:
+    """What the rules need of a configured unit, its controller's map and its BMS's model."""
+    inverter = unit.inverter
     return Asset(
         id=unit.unit,
         building=unit.building,
@@ -40,11 +57,52 @@ def asset_of(unit: UnitSettings, profile: DeviceProfile) -> Asset:
         modules=unit.modules_parallel,
         priority=unit.priority,
         safety=unit.safety,
-        declared=frozenset(profile.points),
-        soc_resolution_pct=abs(soc.scale) if soc is not None else 0.1,
-        fault_mask=profile.fault_mask,
-        alarm_mask=profile.alarm_mask,
-        read_only=profile.read_only,
-        reverts=profile.revert.kind != "none",
-        revert_s=profile.revert.timeout_s,
+        declared=_declared(unit, profile, bms),
+        soc_resolution_pct=_soc_resolution_pct(profile, bms),
+        fault_mask=profile.fault_mask if profile is not None else ALL_BITS,
+        alarm_mask=profile.alarm_mask if profile is not None else ALL_BITS,
+        bms_fault_mask=bms.fault_mask if bms is not None else ALL_BITS,
+        bms_warning_mask=bms.warning_mask if bms is not None else ALL_BITS,
+        read_only=inverter is None and (profile is None or profile.read_only),
+        reactive_first=unit.reactive_first,
+        reverts=inverter is not None or (profile is not None and profile.revert.kind != "none"),
+        revert_s=_revert_s(unit, profile),
     )
+
+
+def read_backs(profile: DeviceProfile) -> frozenset[Point]:
+    """The points that show what was written to a device."""
+    measured = {Point.ALARM_BITS, Point.FAULT_BITS, Point.STATUS_BITS, Point.POWER_KW}
+    return frozenset({spec.read_back for spec in profile.writes.values()} - measured)
+
+
+def _declared(
+    unit: UnitSettings, profile: DeviceProfile | None, bms: BmsProfile | None
+) -> frozenset[Point]:
+    declared: set[Point] = set()
+    if profile is not None:
+        unread = read_backs(profile) if unit.inverter is not None else frozenset()
+        declared |= profile.points.keys() - unread
+    if bms is not None:
+        declared |= bms.points.keys()
+    if unit.inverter is not None:
+        declared |= INVERTER_POINTS | DEVICE_LIMITS | {Point.SETPOINT_KW}
+        if profile is None:
+            declared = {SOLE.get(point, point) for point in declared}
+            if Point.BMS_SOC_PCT not in declared:
+                declared.add(Point.SOC_PCT)
+    return frozenset(declared)
+
+
+def _soc_resolution_pct(profile: DeviceProfile | None, bms: BmsProfile | None) -> float:
+    if profile is not None and (spec := profile.points.get(Point.SOC_PCT)) is not None:
+        return abs(spec.scale)
+    if bms is not None and Point.BMS_SOC_PCT in bms.points:
+        return 1.0
+    return 0.1
+
+
+def _revert_s(unit: UnitSettings, profile: DeviceProfile | None) -> float:
+    if unit.inverter is not None:
+        return float(unit.inverter.revert_s)
+    return profile.revert.timeout_s if profile is not None else 0.0

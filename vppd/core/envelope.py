@@ -79,11 +79,31 @@ def fit_each_way(powers_kw: Sequence[float], site: Limit) -> list[float]:
 
 
 def within_circle(power_kw: float, reactive_kvar: float, apparent_kva: float) -> float:
-    """The reactive power that the apparent-power circle leaves beside this active power, kvar.
-
-    Active power goes first. Not a number counts as 0 kvar.
+    """The reactive power that the apparent-power circle leaves beside this active power, kvar; or
+    with the two exchanged, kW. Not a number counts as 0.
     """
     if not math.isfinite(reactive_kvar):
         return 0.0
     room_kvar = math.sqrt(max(apparent_kva * apparent_kva - power_kw * power_kw, 0.0))
     return min(max(reactive_kvar, -room_kvar), room_kvar)
+
+
+def circle(
+    power_kw: float, reactive_kvar: float, apparent_kva: float, *, reactive_first: bool
+) -> tuple[float, float]:
+    """Both powers brought into the apparent-power circle, kW and kvar: the first keeps what the
+    circle holds of it, the other what is left beside it."""
+    first, second = (reactive_kvar, power_kw) if reactive_first else (power_kw, reactive_kvar)
+    first = within_circle(0.0, first, apparent_kva)
+    second = within_circle(first, second, apparent_kva)
+    return (second, first) if reactive_first else (first, second)
+
+
+def kvar_at(power_kw: float, power_factor: float, *, lagging: bool) -> float:
+    """The reactive power of a power factor (0 to 1, not 0) beside this active power, kvar.
+
+    Lagging, as generators count it: it is given out, +; leading: taken in, -; whichever way the
+    active power flows. |Q| = |P| x sqrt(1 - PF^2) / PF.
+    """
+    kvar = abs(power_kw) * math.sqrt(1.0 - power_factor * power_factor) / power_factor
+    return kvar if lagging else -kvar

@@ -16,6 +16,7 @@ from vppd.core.alarms import Code
 
 UnitId = NewType("UnitId", str)
 SITE = UnitId("site")
+METER = UnitId("meter")  # the site meter at the point of connection; + is export
 
 
 class Point(StrEnum):
@@ -42,6 +43,7 @@ class Point(StrEnum):
     SETPOINT_KVAR = "setpoint_kvar"
     MODE = "mode"
     ENABLED = "enabled"
+    REACTIVE_ENABLED = "reactive_enabled"
     COMMAND_TIMEOUT_S = "command_timeout_s"
     HEARTBEAT = "heartbeat"
     # what a BMS measures; the rules take these when a configured source declares them
@@ -57,6 +59,38 @@ class Point(StrEnum):
     BMS_WARNING_BITS = "bms_warning_bits"
     BMS_CHARGE_MAX_A = "bms_charge_max_a"
     BMS_DISCHARGE_MAX_A = "bms_discharge_max_a"
+    BMS_CHARGE_ALLOWED = "bms_charge_allowed"  # 1 the BMS lets charge flow, 0 not
+    BMS_DISCHARGE_ALLOWED = "bms_discharge_allowed"
+    BMS_FORCE_CHARGE = "bms_force_charge"  # 1 the BMS asks to be charged
+    BMS_CHARGE_MAX_V = "bms_charge_max_v"
+    BMS_DISCHARGE_MIN_V = "bms_discharge_min_v"
+    BMS_CYCLES = "bms_cycles"
+    BALANCING = "balancing"
+    # what an inverter beside the battery's own controller measures and allows; where the inverter
+    # is the unit's only Modbus device it publishes the plain points above instead
+    INVERTER_KW = "inverter_kw"
+    INVERTER_KVAR = "inverter_kvar"
+    INVERTER_KVA = "inverter_kva"
+    INVERTER_POWER_FACTOR = "inverter_power_factor"
+    INVERTER_HZ = "inverter_hz"
+    INVERTER_C = "inverter_c"
+    INVERTER_DC_KW = "inverter_dc_kw"
+    INVERTER_DC_V = "inverter_dc_v"
+    INVERTER_DC_A = "inverter_dc_a"
+    INVERTER_EFFICIENCY_PCT = "inverter_efficiency_pct"
+    INVERTER_STATE = "inverter_state"  # of SunSpec model 103 St: 1 off to 8 standby
+    INVERTER_SOC_PCT = "inverter_soc_pct"
+    INVERTER_FAULT_BITS = "inverter_fault_bits"
+    INVERTER_ALARM_BITS = "inverter_alarm_bits"
+    INVERTER_HEARTBEAT = "inverter_heartbeat"  # counted up by the device itself
+    # what the device that takes the setpoints says it can do, both as positive numbers
+    DISCHARGE_MAX_KW = "discharge_max_kw"
+    CHARGE_MAX_KW = "charge_max_kw"
+    APPARENT_MAX_KVA = "apparent_max_kva"
+    # what a meter measures besides power: energy counts up
+    ENERGY_EXPORT_KWH = "energy_export_kwh"
+    ENERGY_IMPORT_KWH = "energy_import_kwh"
+    POWER_FACTOR = "power_factor"
     # of the site, or of one hardware interlock input (1 healthy, 0 not)
     LOAD_KW = "load_kw"  # other load behind the connection; consumption is positive here
     HEALTHY = "healthy"
@@ -85,6 +119,18 @@ class Reading:
     at_s: float
     max_age_s: float
     quality: Quality = Quality.GOOD
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Every cell of one unit's BMS as last heard: for people, not for rules, which take the lowest
+    and the highest. None: not heard of late. Cells and sensors count from the first."""
+
+    unit: UnitId
+    at_s: float
+    cells_v: tuple[float | None, ...] = ()
+    sensors_c: tuple[float | None, ...] = ()
+    balancing: tuple[bool, ...] = ()  # of each cell, where the BMS tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +177,7 @@ class Snapshot:
     utc: datetime
     readings: Mapping[tuple[UnitId, Point], Reading]
     synchros: Mapping[UnitId, Synchro] = field(default_factory=dict)
+    cells: Mapping[UnitId, Cells] = field(default_factory=dict)
 
     def fresh(self, unit: UnitId, point: Point) -> float | None:
         """The value if it may be believed now, else None: the caller must say what then."""
@@ -305,6 +352,8 @@ class ReadBackResult:
     seen_kw: float
     at_s: float
     text: str = ""
+    expected_kvar: float | None = None  # None: the device takes or shows no reactive setpoint
+    seen_kvar: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

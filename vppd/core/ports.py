@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from vppd.core.model import Cleared, DeviceReport, Plan, Reading, Synchro, UnitId
+from vppd.core.model import Cells, Cleared, DeviceReport, Plan, Reading, Synchro, UnitId
 from vppd.core.records import Row
 
 
@@ -24,7 +24,7 @@ class Clock(Protocol):
 class Board(Protocol):
     """The half of the bus that drivers see."""
 
-    def publish(self, message: Reading | Synchro | Plan) -> None:
+    def publish(self, message: Reading | Synchro | Plan | Cells) -> None:
         """Put a value on the board; never blocks, never raises."""
 
 
@@ -36,11 +36,19 @@ class Actuator(Protocol):
 
     unit: UnitId
 
+    @property
+    def releases(self) -> bool:
+        """Whether it knows how to give its device back to the device's own control."""
+
     def offer(self, cleared: Cleared) -> None:
         """Hand over the newest setpoint; it replaces any that was not sent yet."""
 
     def enable(self, *, on: bool) -> None:
         """Send the profile's enable or disable sequence, before any later setpoint."""
+
+    def release(self) -> None:
+        """Once the 0 offered before was read back, write the profile's `release` steps; then tell
+        `DeviceNotice(Code.RELEASED)` and write nothing until enabled again."""
 
     def reset_alarms(self) -> None:
         """Ask the device to reset its own alarms, where its profile can."""

@@ -69,6 +69,12 @@ class PointSpec:
     byte_order: Literal["big", "little"] = key("of the bytes of one register", "big")
     scale: float = key("factor", 1.0)
     offset: float = key("added after the factor, before the sign", 0.0)
+    scale_register: int | None = key(
+        "i16 register n of the same table, read in the same block: the factor is scale x 10^n",
+        None,
+        ge=0,
+        le=65535,
+    )
     sign: Literal[1, -1] = key("-1 where the device counts the other way", 1)
     not_available: tuple[int, ...] = key("raw values that mean: no value", ())
     low: float | None = key("below, in our unit: implausible", None)
@@ -86,6 +92,7 @@ class PointSpec:
         None,
         gt=0,
     )
+    page: str = key("where in the profile's source it stands", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +108,17 @@ class WriteSpec:
     low: float = key("lowest value the device takes, in our unit and sign")
     high: float = key("highest value the device takes, in our unit and sign")
     function: Literal[6, 16] = key("Modbus function that writes it", 16)
+    mirror: bool = key("the register after it is written with the same in the other sign", False)
+    before: tuple[int, ...] = key("registers written right before it, always in the same frame", ())
+    after: tuple[int, ...] = key("registers written right after it, always in the same frame", ())
+    when_asked: bool = key(
+        "not written until a value other than 0 is asked for: until then the device has its own",
+        False,
+    )
     period_s: float = key("not written more often than this", 0.0, ge=0)
     volatile: bool = key("false: non-volatile memory, never written cyclically", True)
     read_back: Point = key("the readable point that shows what was taken")
+    page: str = key("where in the profile's source it stands", "")
 
 
 class Writable(StrEnum):
@@ -116,6 +131,7 @@ class Writable(StrEnum):
     RESET_ALARMS = "reset_alarms"
     COMMAND_TIMEOUT_S = "command_timeout_s"
     HEARTBEAT = "heartbeat"
+    REACTIVE_ENABLED = "reactive_enabled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +153,17 @@ class Revert:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """Golden registers, typed from the document: what is on the wire and what it means."""
+
+    point: Point = key("which point")
+    registers: tuple[int, ...] = key("the registers as they come, in order of address")
+    value: float = key("in our unit and sign")
+    exponent: int = key("in the scale_register, where there is one", 0, ge=-32768, le=32767)
+    page: str = key("where in the profile's source it stands", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceProfile:
     """One device model."""
 
@@ -144,7 +171,9 @@ class DeviceProfile:
     maker: str = key("who makes it")
     model: str = key("models it is for")
     source: str = key("the document, revision and page it was typed from")
-    firmware: tuple[str, ...] = key("versions it was seen with", ())
+    firmware: tuple[str, ...] = key("versions it was seen with, or that its source documents", ())
+    device: Literal["bess", "inverter", "meter"] = key("what it is", "bess")
+    serial_only: bool = key("the device has a serial line and no TCP of its own", False)
     read_only: bool = key("true: never written, the unit gives nothing", False)
     one_client: bool = key("the device serves one connection only", False)
     dc_total: bool = key("current_a is of the whole unit, not of one module", False)
@@ -157,4 +186,12 @@ class DeviceProfile:
     enable: tuple[Step, ...] = key("written when the unit is enabled", ())
     disable: tuple[Step, ...] = key("written when the unit is disabled", ())
     on_stop: tuple[Step, ...] = key("written after 0 kW when vppd stops", ())
+    release: tuple[Step, ...] = key(
+        "written when an operator gives the device back to its own control; not a limit of 100 %",
+        (),
+    )
+    nvm_writes_per_day: int = key(
+        "budget of writes to non-volatile registers; beyond it they are refused", 48, ge=0
+    )
+    examples: tuple[Example, ...] = key("golden registers, typed from the source", ())
     revert: Revert = key("what it does by itself", Revert)

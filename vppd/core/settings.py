@@ -5,9 +5,10 @@
 validation from these fields and gives back these classes. A default of None says what it means.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from vppd.core.bms import BmsProfile
 from vppd.core.model import UnitId
 from vppd.core.profile import DeviceProfile, key
 
@@ -81,6 +82,98 @@ class ModbusSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BmsSettings:
+    """How to hear one BMS on CAN."""
+
+    dbc: str = key("BMS model: name of a DBC with its YAML, shipped or in devices/")
+    interface: Literal[
+        "socketcan", "slcan", "udp_multicast", "virtual", "serial", "pcan", "kvaser"
+    ] = key("python-can interface", "socketcan")
+    channel: str = key("can0; a serial device for slcan; a group for udp_multicast", min_length=1)
+    bitrate: int | None = key(
+        "of the bus, where the interface sets it (null: as the BMS model says)",
+        None,
+        ge=10_000,
+        le=1_000_000,
+    )
+    serial_baudrate: int = key("slcan: of the serial line", 115_200, ge=9600, le=4_000_000)
+    id_offset: int = key(
+        "added to every identifier of the DBC: several BMSs on one bus", 0, ge=0, le=0x1FFFFFFF
+    )
+    keep_alive: bool = key("send the keep-alive frame where the model asks for one", True)
+    force_charge_kw: float | None = key(
+        "charge with so much when the BMS asks for it (null: an alarm only)", None, gt=0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InverterSettings:
+    """How to reach a SunSpec inverter: TCP by host, RTU by serial port. It takes the setpoints."""
+
+    protocol: Literal["sunspec"] = key("what it speaks", "sunspec")
+    host: str | None = key("TCP: address or name", None)
+    port: int = key("TCP port", 502, ge=1, le=65535)
+    serial: str | None = key("RTU: device path", None)
+    baudrate: int = key("RTU", 9600, ge=300, le=1_000_000)
+    parity: Literal["N", "E", "O"] = key("RTU", "N")
+    stopbits: int = key("RTU", 1, ge=1, le=2)
+    unit_id: int = key("Modbus unit id", 1, ge=0, le=255)
+    poll_s: float = key("period of the fast poll group", 0.5, ge=0.05, le=60)
+    timeout_s: float = key(
+        "wait this long for a reply; no longer, for control is proven by answers", 1.0, gt=0, le=5
+    )
+    base: int | None = key(
+        "address of the SunSpec marker (null: looked for at 0, 40000 and 50000)",
+        None,
+        ge=0,
+        le=65535,
+    )
+    drive: Literal["auto", "der", "storage"] = key(
+        "der: models 704/715; storage: 123/124; auto: der where the device has it", "auto"
+    )
+    revert_s: int = key(
+        "the device's own timer: it gives 0 after so long in silence", 10, ge=2, le=600
+    )
+    on_stop: Literal["stay", "release"] = key(
+        "after 0 kW at a graceful stop: stay at 0, or go back to the device's own normal mode",
+        "release",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterSettings:
+    """The meter at the point of connection: TCP by host, RTU by serial port."""
+
+    profile: str = key("name of a file in the shipped profiles or in devices/")
+    required: bool = key("true: while it is silent the worst is assumed", True)
+    simulate: bool = key("in mode hil: it is simulated", False)
+    ratio: float = key(
+        "its powers and energies are multiplied by it (CT and VT outside of it)", 1.0, gt=0
+    )
+    host: str | None = key("TCP: address or name", None)
+    port: int = key("TCP port", 502, ge=1, le=65535)
+    serial: str | None = key("RTU: device path", None)
+    baudrate: int = key("RTU", 9600, ge=300, le=1_000_000)
+    parity: Literal["N", "E", "O"] = key("RTU", "N")
+    stopbits: int = key("RTU", 1, ge=1, le=2)
+    unit_id: int = key("Modbus unit id", 1, ge=0, le=255)
+    poll_s: float = key("period of the fast poll group", 0.5, ge=0.05, le=60)
+    timeout_s: float = key(
+        "wait this long for a reply; no longer, for control is proven by answers", 1.0, gt=0, le=5
+    )
+    load_max_kw: float | None = key(
+        "the most that other load takes, for when the meter is silent (null: no charge then)",
+        None,
+        ge=0,
+    )
+    generation_max_kw: float | None = key(
+        "the most that other sources give, for when the meter is silent (null: no discharge then)",
+        None,
+        ge=0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SafetySettings:
     """Limits of a unit. Volts and amperes are of one 16-cell module."""
 
@@ -131,7 +224,17 @@ class UnitSettings:
         False,
     )
     simulate: bool = key("in mode hil: this unit is simulated", False)
-    modbus: ModbusSettings = key("how to reach it")
+    reactive_first: bool = key(
+        "in the apparent-power circle reactive power goes first (false: active power)", False
+    )
+    modbus: ModbusSettings | None = key(
+        "the battery's own controller (null: an inverter is all there is)", None
+    )
+    bms: BmsSettings | None = key("its BMS on CAN (null: none)", None)
+    inverter: InverterSettings | None = key(
+        "its SunSpec inverter, which then takes the setpoints (null: the controller takes them)",
+        None,
+    )
     safety: SafetySettings = key("its limits", SafetySettings)
 
     @property
@@ -312,7 +415,7 @@ class MarketSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The whole site, checked. `profiles` holds every profile the units name."""
+    """The whole site, checked. `profiles` and `bms_profiles` hold every model the units name."""
 
     site: SiteSettings = key("who this site is")
     mode: Literal["simulation", "hil", "hardware"] = key(
@@ -324,6 +427,9 @@ class Settings:
     simulation: SimulationSettings = key("what the simulated plant plays", SimulationSettings)
     units: tuple[UnitSettings, ...] = key("the batteries with their inverters", min_length=1)
     interlock_inputs: tuple[InterlockInputSettings, ...] = key("hardware interlocks", ())
+    meter: MeterSettings | None = key(
+        "the meter at the point of connection (null: none, and no other load)", None
+    )
     country: CountrySettings = key(
         "where everything stands; no buildings listed: those that units name", CountrySettings
     )
@@ -336,4 +442,13 @@ class Settings:
     droop: DroopSettings = key("the answer to frequency", DroopSettings)
     market: MarketSettings = key("what is sold", MarketSettings)
     profiles: dict[str, DeviceProfile]
+    bms_profiles: dict[str, BmsProfile] = field(default_factory=dict)
     config_dir: str = ""
+
+    def profile_of(self, unit: UnitSettings) -> DeviceProfile | None:
+        """The register map of a unit's own controller, where it has one."""
+        return self.profiles.get(unit.modbus.profile) if unit.modbus is not None else None
+
+    def bms_of(self, unit: UnitSettings) -> BmsProfile | None:
+        """The model of a unit's BMS, where it has one."""
+        return self.bms_profiles.get(unit.bms.dbc) if unit.bms is not None else None

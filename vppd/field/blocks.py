@@ -7,7 +7,8 @@ second request. What a device refused is remembered in `Holes`, and blocks are p
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from vppd.core.profile import Table
+from vppd.core.profile import PointSpec, Table
+from vppd.field.decode import Decoder, decoder, register_count
 
 REQUEST_COST = 16  # registers: request and reply frames, and the pauses of a serial line
 
@@ -30,6 +31,22 @@ class Block:
     def holds(self, other: "Block") -> bool:
         """Whether all of the other lies inside."""
         return self.table is other.table and self.address <= other.address and other.end <= self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where one point is read, in one request, and what those registers say."""
+
+    block: Block
+    decode: Decoder
+
+
+def source(spec: PointSpec) -> Source:
+    """A point's own registers, and with them the register of its exponent."""
+    first, end = spec.address, spec.address + register_count(spec)
+    if spec.scale_register is not None:
+        first, end = min(first, spec.scale_register), max(end, spec.scale_register + 1)
+    return Source(Block(spec.table, first, end - first), decoder(spec))
 
 
 @dataclass(frozen=True, slots=True)

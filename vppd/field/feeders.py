@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from vppd.core.alarms import Code
 from vppd.core.asset import Asset
 from vppd.core.envelope import fit, fit_each_way, within_circle
-from vppd.core.model import SITE, Clamp, Limit, Point, Snapshot, UnitId
-from vppd.core.settings import Settings
+from vppd.core.model import METER, SITE, Clamp, Limit, Point, Snapshot, UnitId
+from vppd.core.settings import MeterSettings, Settings
 
 FIT_PASSES = 4
 CUT_KW = 1e-9
@@ -38,32 +38,51 @@ class Feeders:
     """All limits of a site, from the leaves to the root; the last one is the site's."""
 
     tree: tuple[Feeder, ...]
+    meter: MeterSettings | None = None
 
     def limits(
         self, now: Snapshot, ghosts_kw: Mapping[UnitId, tuple[float, float]], tell: Tell = _quiet
     ) -> Iterable[Feeder]:
-        """The limits at this instant, with load and silent units taken off. A meter that was heard
-        and is silent now leaves nothing. `ghosts_kw` is the least and the most a silent unit may
+        """The limits at this instant, with load and silent units taken off. While a required meter
+        is silent the worst is assumed. `ghosts_kw` is the least and the most a silent unit may
         give."""
-        load_kw = now.fresh(SITE, Point.LOAD_KW)
-        metered = (SITE, Point.LOAD_KW) in now.readings
+        most_kw, least_kw = self._load_kw(now, tell)
         for feeder in self.tree:
             site, limit = feeder is self.tree[-1], feeder.limit
             spans_kw = [ghosts_kw[unit] for unit in feeder.units if unit in ghosts_kw]
-            if site and metered and load_kw is None:
-                tell(Code.CONNECTION_CLIPPED, SITE, True, "the meter of the other load is silent")
-                yield Feeder(feeder.units, Limit(0.0, 0.0, limit.why, "the meter is silent"))
-                continue
-            shift_kw = load_kw or 0.0 if site else 0.0
-            high_kw = limit.high_kw + shift_kw - sum(max(high, 0.0) for _, high in spans_kw)
-            low_kw = limit.low_kw + shift_kw - sum(min(low, 0.0) for low, _ in spans_kw)
+            up_kw, down_kw = (least_kw, most_kw) if site else (0.0, 0.0)
+            high_kw = limit.high_kw + up_kw - sum(max(high, 0.0) for _, high in spans_kw)
+            low_kw = limit.low_kw + down_kw - sum(min(low, 0.0) for low, _ in spans_kw)
             if site:
                 clipped = high_kw < 0.0 or low_kw > 0.0
-                text = f"other load {shift_kw:.1f} kW and silent units exceed the connection"
+                text = f"{_load_text(most_kw, least_kw)} and silent units exceed the connection"
                 tell(Code.CONNECTION_CLIPPED, SITE, clipped, text)
             low_kw, high_kw = min(low_kw, 0.0), max(high_kw, 0.0)
             narrow = Limit(low_kw, high_kw, limit.why, limit.detail, limit.apparent_kva)
             yield Feeder(feeder.units, narrow)
+
+    def _load_kw(self, now: Snapshot, tell: Tell) -> tuple[float, float]:
+        """The most and the least that other load takes, less what other sources give."""
+        load_kw = now.fresh(SITE, Point.LOAD_KW)
+        meter = self.meter
+        if meter is not None:
+            worst = "the worst is assumed" if meter.required else "no other load is assumed"
+            tell(Code.METER_SILENT, METER, load_kw is None, worst)
+        if load_kw is not None:
+            return load_kw, load_kw
+        metered = (SITE, Point.LOAD_KW) in now.readings
+        if not (metered if meter is None else meter.required):
+            return 0.0, 0.0
+        load_max_kw = meter.load_max_kw if meter is not None else None
+        given_max_kw = meter.generation_max_kw if meter is not None else None
+        most_kw = math.inf if load_max_kw is None else load_max_kw
+        return most_kw, -math.inf if given_max_kw is None else -given_max_kw
+
+
+def _load_text(most_kw: float, least_kw: float) -> str:
+    if most_kw == least_kw:
+        return f"other load {most_kw:.1f} kW"
+    return "the meter is silent: whatever load and sources may be there"
 
 
 def fit_active(
@@ -127,7 +146,7 @@ def feeders_of(settings: Settings, assets: Sequence[Asset]) -> Feeders:
     connection = settings.connection
     limited = connection.export_max_kw, connection.import_max_kw
     tree.append(_feeder(assets, *limited, "site", connection.apparent_max_kva or math.inf))
-    return Feeders(tuple(tree))
+    return Feeders(tuple(tree), settings.meter)
 
 
 def _feeder(

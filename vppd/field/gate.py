@@ -8,15 +8,16 @@ nobody asks for is asked 0. When nobody asks at all, it asks 0 for everybody.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from vppd.core.alarms import Code
 from vppd.core.asset import Asset
-from vppd.core.envelope import clamp, intersect, ramp, within_circle
+from vppd.core.envelope import circle, clamp, intersect, ramp
 from vppd.core.model import (
     SITE,
     Clamp,
     Cleared,
+    DeviceNotice,
     DeviceReport,
     Limit,
     Point,
@@ -26,27 +27,18 @@ from vppd.core.model import (
     UnitState,
 )
 from vppd.core.ports import Actuator, Clock
-from vppd.field.audit import Audit, is_silence, told
+from vppd.field.audit import Audit, told
 from vppd.field.bounds import shutter, spared, up_to
 from vppd.field.feeders import Feeders, fit_active, fit_reactive
 from vppd.field.interlocks import RULES, needs
-from vppd.field.latches import Latch, Latches
-from vppd.field.rule import Look, Notes, Rule, Verdict
-from vppd.field.standing import (
-    CUT_KW,
-    Parts,
-    Standing,
-    heard_since,
-    parts_of,
-    resumed_kw,
-    since_s,
-)
+from vppd.field.latches import HELD, Latch, Latches
+from vppd.field.rule import Look, Rule, Verdict
+from vppd.field.standing import Standing, parts_of, since_s
+from vppd.field.ward import Want, Ward, ghost_kw, state_of, want
 
 LEASE_S = 1.0  # a device may hold a setpoint so long without hearing from the tick
 DEADMAN_S = 0.5
 START_GRACE_S = 3.0
-MEND_S = 1.0  # a device that was told to reset its own faults shows it only so long after
-REVERT_GRACE_S = 1.0  # beyond its own timer a lost unit may still do what it was told so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +51,6 @@ class UnitDecision:
     state: UnitState
     verdicts: tuple[Verdict, ...]
     limits: tuple[Limit, ...]  # all that held at that instant, ramps aside
-
-
-@dataclass(slots=True)
-class _Unit:
-    """One unit at the gate, with all it remembers."""
-
-    asset: Asset
-    actuator: Actuator | None
-    rules: tuple[Rule, ...]
-    rating: Limit
-    standing: Standing
-    missing: set[Point]
-    notes: dict[Code, Notes] = field(default_factory=dict)
-    verdicts: tuple[Verdict, ...] = ()
-    limits: tuple[Limit, ...] = ()
-    room: Limit = field(default_factory=lambda: Limit(0.0, 0.0, Code.STARTING))
-    frequency_kw: float = 0.0
-    wanted_on: bool | None = None
-    pardoned_s: float = -math.inf  # when an operator reset it last
 
 
 class Gate:
@@ -102,18 +75,20 @@ class Gate:
         self._dead = False
         self._started_s = self._asked_s = clock.now_s()
         self._silent: dict[str, list[Limit]] = {}
-        self._units: dict[UnitId, _Unit] = {}
+        self._units: dict[UnitId, Ward] = {}
         for asset in assets:
             applicable = tuple(rule for rule in rules if rule.applies(asset))
-            standing = Standing(asset.id, audit.alarm, self._trip_unit, self._asked_s)
+            beside = Point.INVERTER_KW in asset.declared
+            power = Point.INVERTER_KW if beside else Point.POWER_KW
+            standing = Standing(asset.id, audit.alarm, self._trip_unit, self._asked_s, power)
             actuator = None if asset.read_only else actuators.get(asset.id)
             missing = set(needs(asset, applicable))
             rating = Limit(-asset.rated_kw, asset.rated_kw, Code.RATING, "", asset.apparent_kva)
-            self._units[asset.id] = _Unit(asset, actuator, applicable, rating, standing, missing)
+            self._units[asset.id] = Ward(asset, actuator, applicable, rating, standing, missing)
             if not asset.reverts:
                 audit.alarm(Code.NO_REVERT, asset.id, True, "")
         for latch in latches.all():
-            if latch.code is not Code.DISABLED:
+            if latch.code not in HELD:
                 audit.resume(latch.code, UnitId(latch.scope), latch.text, latch.since)
         self.decisions: Mapping[UnitId, UnitDecision] = {}
 
@@ -144,8 +119,21 @@ class Gate:
         self._judged = None
         self._latches.disable(unit, self._clock.utc(), by)
 
+    def release(self, unit: UnitId, by: str) -> None:
+        """Bring one unit to 0, then give it back to its own control and write to it no more until
+        enabled, over restarts. Ask `releasable` first. An emergency stop or any other trip takes
+        it back and stops it."""
+        self._judged = None
+        self._latches.release(unit, self._clock.utc(), by)
+
+    def releasable(self, unit: UnitId) -> bool:
+        """Whether its device can be given back."""
+        actuator = self._units[unit].actuator
+        return actuator is not None and actuator.releases
+
     def enable(self, unit: UnitId, by: str) -> None:
-        """Let a disabled unit work again."""
+        """Let a disabled unit work again, or take a released one back."""
+        self._judged = None
         self._latches.enable(unit, self._clock.utc(), by)
 
     # ---- what others may know -----------------------------------------------------------------
@@ -180,6 +168,8 @@ class Gate:
         unit = self._units.get(report.unit)
         if unit is not None:
             unit.standing.report(report)
+            if isinstance(report, DeviceNotice) and report.code is Code.RELEASED and report.active:
+                self._latches.give(report.unit, self._clock.utc(), given=True)
 
     def proven(self, now_s: float) -> bool:
         """Whether every unit had an outcome by its deadline: what the watchdog is fed from."""
@@ -188,6 +178,11 @@ class Gate:
             for unit in self._units.values()
             if unit.actuator is not None
         )
+
+    def ghosts(self, now: Snapshot) -> Mapping[UnitId, tuple[float, float]]:
+        """The least and the most that units may be giving that do not do as they are told, kW."""
+        spans = {id_: ghost_kw(unit, now, self._latches) for id_, unit in self._units.items()}
+        return {id_: span for id_, span in spans.items() if span is not None}
 
     # ---- the tick -----------------------------------------------------------------------------
 
@@ -238,7 +233,11 @@ class Gate:
         self._stopping = True
         self._judged = None
         self._decide(now, {})
-        return [unit.actuator for unit in self._units.values() if unit.actuator is not None]
+        return [
+            unit.actuator
+            for unit in self._units.values()
+            if unit.actuator is not None and not unit.standing.released
+        ]
 
     # ---- inside -------------------------------------------------------------------------------
 
@@ -261,7 +260,7 @@ class Gate:
             elif value != 1.0:
                 self.trip(scope, Code.INTERLOCK_INPUT, f"{name} is not healthy", "vppd")
 
-    def _judge(self, unit: _Unit, now: Snapshot) -> None:
+    def _judge(self, unit: Ward, now: Snapshot) -> None:
         look, remembered = Look(now, unit.asset, unit.frequency_kw), unit.notes
         verdicts: list[Verdict] = []
         for rule in unit.rules:
@@ -274,7 +273,7 @@ class Gate:
             remembered[rule.code] = notes
             if verdict is not None:
                 verdicts.append(verdict)
-                if verdict.trips and not _mending(unit, verdict, now):
+                if verdict.trips and not unit.mending(verdict, now):
                     self._trip_unit(unit.asset.id, verdict.rule, verdict.text)
         unit.verdicts = tuple(verdicts)
         self._see(unit, now)
@@ -282,21 +281,32 @@ class Gate:
         unit.room = intersect(unit.limits)
         self._audit.violations(unit.asset.id, told(verdicts, starting=bool(unit.missing)))
 
-    def _see(self, unit: _Unit, now: Snapshot) -> None:
+    def _see(self, unit: Ward, now: Snapshot) -> None:
         if unit.missing:
             unit.missing = {p for p in unit.missing if now.fresh(unit.asset.id, p) is None}
-        standing = unit.standing
-        if standing.resume and heard_since(now, unit.asset.id, standing.down_s):
-            standing.resume = False
-            standing.acked = Parts(resumed_kw(now, unit.asset.id), 0.0, now.now_s)
-        tripping = any(verdict.trips for verdict in unit.verdicts)
-        held = self._latches.disabled(unit.asset.id) or self._latches.trips(unit.asset)
-        wanted_on = not tripping and not held
-        if unit.actuator is not None and wanted_on is not unit.wanted_on:
-            unit.wanted_on = wanted_on
-            unit.actuator.enable(on=wanted_on)
+        wanted = want(unit, self._latches)
+        if unit.actuator is not None and wanted is not unit.want:
+            self._turn(unit, unit.actuator, wanted, now)
+        unit.standing.resumed(now)
 
-    def _limits(self, unit: _Unit) -> Iterable[Limit]:
+    def _turn(self, unit: Ward, actuator: Actuator, wanted: Want, now: Snapshot) -> None:
+        """Have the device on, off or given back. What was given back before this start is so
+        still, and is not written to."""
+        id_, first = unit.asset.id, unit.want is None
+        unit.want = wanted
+        if wanted is not Want.RELEASED:
+            if unit.standing.released:
+                unit.standing.take_back(now.now_s)
+                self._latches.give(id_, now.utc, given=False)
+                self._audit.alarm(Code.RELEASED, id_, False, "taken back")
+            actuator.enable(on=wanted is Want.ON)
+        elif first and self._latches.given(id_):
+            unit.standing.give()
+            self._audit.alarm(Code.RELEASED, id_, True, "given back to its own control")
+        else:
+            actuator.release()
+
+    def _limits(self, unit: Ward) -> Iterable[Limit]:
         asset = unit.asset
         yield unit.rating
         for verdict in unit.verdicts:
@@ -304,10 +314,7 @@ class Gate:
                 yield verdict.limit
         if unit.missing:
             yield Limit(0.0, 0.0, Code.STARTING, "waits for " + ", ".join(sorted(unit.missing)))
-        for latch in self._latches.trips(asset):
-            yield Limit(0.0, 0.0, latch.code, latch.text)
-        if self._latches.disabled(asset.id):
-            yield Limit(0.0, 0.0, Code.DISABLED)
+        yield from self._latched(asset)
         if asset.read_only:
             yield Limit(0.0, 0.0, Code.READ_ONLY)
         if unit.standing.up is False:
@@ -319,6 +326,14 @@ class Gate:
                 yield from self._silent.get(scope, ())
         if self._stopping:
             yield Limit(0.0, 0.0, Code.STOPPING)
+
+    def _latched(self, asset: Asset) -> Iterable[Limit]:
+        for latch in self._latches.trips(asset):
+            yield Limit(0.0, 0.0, latch.code, latch.text)
+        if self._latches.disabled(asset.id):
+            yield Limit(0.0, 0.0, Code.DISABLED)
+        if (released := self._latches.released(asset.id)) is not None:
+            yield Limit(0.0, 0.0, Code.RELEASED, released.text)
 
     def _decide(self, now: Snapshot, requests: Mapping[UnitId, Request]) -> Sequence[Cleared]:
         self.room(now)
@@ -339,7 +354,7 @@ class Gate:
                     unit.actuator.offer(cleared)
             except Exception as error:  # noqa: BLE001  raised below, when all others are told
                 broken.append(error)
-            state = self._state(unit, cleared)
+            state = state_of(unit, cleared, self._latches)
             decisions[unit.asset.id] = UnitDecision(
                 request, cleared, unit.room, state, unit.verdicts, self._held(unit)
             )
@@ -348,28 +363,33 @@ class Gate:
             raise ExceptionGroup("actuators failed", broken)
         return [each.cleared for each in decisions.values()]
 
-    def _left_alone(self, unit: _Unit) -> bool:
-        """A rival won this unit: it is not competed with, but for a stop or any other trip."""
-        if self._stopping or not unit.standing.yields:
+    def _left_alone(self, unit: Ward) -> bool:
+        """It was given back; or a rival won this unit: it is not competed with, but for a stop, a
+        release, or any other trip."""
+        if unit.standing.released:
+            return True
+        if self._stopping or not unit.standing.yields or unit.want is Want.RELEASED:
             return False
         return all(latch.code is Code.RIVAL for latch in self._latches.trips(unit.asset))
 
     def _draft(
-        self, now: Snapshot, unit: _Unit, request: Request | None, site_kw: float
-    ) -> tuple[_Unit, Request, Cleared]:
+        self, now: Snapshot, unit: Ward, request: Request | None, site_kw: float
+    ) -> tuple[Ward, Request, Cleared]:
         request = request or Request(unit.asset.id, 0.0, 0.0)
         asked_kw = request.base_kw + request.frequency_kw
         held = self._held(unit)
         limits = [*held, *self._ramps(now, unit, request)]
         power_kw, clamps = clamp(asked_kw, limits)
         clamps = clamps or tuple(spared(asked_kw, asked_kw or site_kw, held))
-        circle_kva = min(limit.apparent_kva for limit in limits)
-        if abs(power_kw) > circle_kva:
-            cut_kw = math.copysign(circle_kva, power_kw)
-            clamps = (*clamps, Clamp(Code.APPARENT_POWER, power_kw, cut_kw))
-            power_kw = cut_kw
+        tightest = min(limits, key=lambda limit: limit.apparent_kva)
         shut = self._dead or (unit.room.low_kw == 0.0 and unit.room.high_kw == 0.0)
-        kvar = 0.0 if shut else within_circle(power_kw, request.reactive_kvar, circle_kva)
+        asked_kvar = 0.0 if shut else request.reactive_kvar
+        kept_kw, kvar = circle(
+            power_kw, asked_kvar, tightest.apparent_kva, reactive_first=unit.asset.reactive_first
+        )
+        if kept_kw != power_kw:
+            cut = Clamp(Code.APPARENT_POWER, power_kw, kept_kw, tightest.detail)
+            power_kw, clamps = kept_kw, (*clamps, cut)
         if kvar != request.reactive_kvar:
             detail = f"reactive {request.reactive_kvar:g} to {kvar:.1f} kvar"
             why = shutter(limits) if shut else Code.APPARENT_POWER
@@ -389,11 +409,11 @@ class Gate:
             ),
         )
 
-    def _held(self, unit: _Unit) -> tuple[Limit, ...]:
+    def _held(self, unit: Ward) -> tuple[Limit, ...]:
         """What limits a unit, and the dead man, who does not wait for the next judgement."""
         return (*unit.limits, Limit(0.0, 0.0, Code.DEAD_MAN)) if self._dead else unit.limits
 
-    def _ramps(self, now: Snapshot, unit: _Unit, request: Request) -> Iterable[Limit]:
+    def _ramps(self, now: Snapshot, unit: Ward, request: Request) -> Iterable[Limit]:
         """Ramps are limits too: away from 0 at most a step beyond what was acknowledged."""
         asked_kw = request.base_kw + request.frequency_kw
         if not math.isfinite(asked_kw):
@@ -407,16 +427,16 @@ class Gate:
             step_kw = device_ramp * since_s(now, acked)
             yield up_to(ramp(from_kw, asked_kw, step_kw), asked_kw, Code.DEVICE_RAMP)
 
-    def _ramped_kw(self, now: Snapshot, unit: _Unit, request: Request) -> float:
+    def _ramped_kw(self, now: Snapshot, unit: Ward, request: Request) -> float:
         """How much of the base asked the safety ramp has reached."""
         acked = unit.standing.acked
         step_kw = unit.asset.safety.ramp_max_kw_per_s * since_s(now, acked)
         return ramp(acked.base_kw, request.base_kw, step_kw)
 
     def _fit(
-        self, now: Snapshot, drafts: Sequence[tuple[_Unit, Request, Cleared]]
-    ) -> Sequence[tuple[_Unit, Request, Cleared]]:
-        feeders = list(self._feeders.limits(now, self._ghosts(now), self._audit.alarm))
+        self, now: Snapshot, drafts: Sequence[tuple[Ward, Request, Cleared]]
+    ) -> Sequence[tuple[Ward, Request, Cleared]]:
+        feeders = list(self._feeders.limits(now, self.ghosts(now), self._audit.alarm))
         powers_kw = {unit.asset.id: each.power_kw for unit, _, each in drafts}
         kvars = {unit.asset.id: each.reactive_kvar for unit, _, each in drafts}
         cuts = fit_active(feeders, powers_kw) + fit_reactive(feeders, powers_kw, kvars)
@@ -438,49 +458,3 @@ class Gate:
             )
             for unit, request, each in drafts
         ]
-
-    def _ghosts(self, now: Snapshot) -> Mapping[UnitId, tuple[float, float]]:
-        """The least and the most that units gone silent may still be giving, kW."""
-        ghosts: dict[UnitId, tuple[float, float]] = {}
-        for id_, unit in self._units.items():
-            standing = unit.standing
-            if standing.up is not False and now.fresh(id_, Point.POWER_KW) is not None:
-                continue
-            if (
-                not unit.asset.reverts
-                or now.now_s < standing.held_s + unit.asset.revert_s + REVERT_GRACE_S
-            ):
-                ghosts[id_] = standing.held_kw
-        return ghosts
-
-    def _state(self, unit: _Unit, cleared: Cleared) -> UnitState:
-        if self._latches.trips(unit.asset):
-            return UnitState.TRIPPED
-        if self._latches.disabled(unit.asset.id):
-            return UnitState.DISABLED
-        if unit.standing.up is False:
-            return UnitState.LOST
-        if unit.missing:
-            return UnitState.STARTING
-        if any(is_silence(verdict) for verdict in unit.verdicts):
-            return UnitState.LOST
-        if any(verdict.rule is Code.RETURNING for verdict in unit.verdicts):
-            return UnitState.STARTING
-        got_kw, cut = abs(cleared.power_kw), not set(cleared.bound_by) <= _RAMPS
-        if (unit.room.low_kw == 0.0 and unit.room.high_kw == 0.0) or (cut and got_kw <= CUT_KW):
-            return UnitState.STOPPED
-        if cut:
-            return UnitState.LIMITED
-        return UnitState.RUNNING if got_kw > CUT_KW else UnitState.READY
-
-
-def _mending(unit: _Unit, verdict: Verdict, now: Snapshot) -> bool:
-    """Whether what was read of a device's faults is older than its own reset: it holds the unit at
-    0, but it does not latch again what an operator has just reset."""
-    faults = now.readings.get((unit.asset.id, Point.FAULT_BITS))
-    if verdict.rule is not Code.DEVICE_FAULT or faults is None:
-        return False
-    return faults.at_s < unit.pardoned_s + MEND_S
-
-
-_RAMPS = frozenset({Code.RAMP, Code.DEVICE_RAMP})

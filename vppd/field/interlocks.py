@@ -10,9 +10,22 @@ Rules only need points that a configured source declares. The numbers are those 
 """
 
 from vppd.core.alarms import Action, Code, Level
-from vppd.core.asset import Asset
+from vppd.core.asset import DEVICE_LIMITS, Asset
 from vppd.core.model import Point, Quality
-from vppd.field.interlocks_bms import bms_disagrees, bms_fault, bms_limit
+from vppd.field.interlocks_bms import (
+    bms_disagrees,
+    bms_fault,
+    bms_forbids,
+    bms_limit,
+    bms_warning,
+    charge_ends_v,
+    discharge_ends_v,
+)
+from vppd.field.interlocks_inverter import (
+    device_limit,
+    inverter_fault,
+    power_disagrees,
+)
 from vppd.field.rule import (
     BLIND,
     COLD,
@@ -33,6 +46,7 @@ from vppd.field.rule import (
     shutdown,
 )
 
+POWERS = (Point.POWER_KW, Point.INVERTER_KW)
 GOOD_READS_TO_RETURN = 3
 RELEASE_PER_S = 0.01  # over-current gives back one percent of the rating a second
 OVER_CURRENT_AIM = 0.95
@@ -46,11 +60,17 @@ SPREAD_CLEARS_AT = 0.8
 
 
 def link(look: Look, notes: Notes) -> Ruling:
-    """No believable power reading: nothing. Back again: nothing until N good read-backs."""
-    reading = look.now.readings.get((look.asset.id, Point.POWER_KW))
-    quality = look.now.quality(look.asset.id, Point.POWER_KW)
+    """No believable power reading: nothing. Back again: nothing until N good read-backs.
+
+    Where an inverter stands beside the battery's controller, both must show their power.
+    """
+    point = next((each for each in POWERS if _unseen(look, each)), POWERS[0])
+    if point not in look.asset.declared:
+        point = POWERS[1]
+    reading = look.now.readings.get((look.asset.id, point))
+    quality = look.now.quality(look.asset.id, point)
     if reading is None or quality is not Quality.GOOD:
-        verdict = blind(look, Code.LINK_LOST, (BLIND[quality], Point.POWER_KW), 0.0, 0.0)
+        verdict = blind(look, Code.LINK_LOST, (BLIND[quality], point), 0.0, 0.0)
         return verdict, (0.0, reading.at_s if reading is not None else -1.0)
     if not notes:
         return None, ()
@@ -63,6 +83,10 @@ def link(look: Look, notes: Notes) -> Ruling:
     limit = reach(look.asset, 0.0, 0.0, Code.RETURNING, text)
     verdict = Verdict(Code.RETURNING, Level.INFO, Action.STOP, text, good, None, limit)
     return verdict, (good, reading.at_s)
+
+
+def _unseen(look: Look, point: Point) -> bool:
+    return point in look.asset.declared and look.value(point) is None
 
 
 def soc_low(look: Look, notes: Notes) -> Ruling:
@@ -134,12 +158,16 @@ def _under(
     notes: Notes,
     rule: Code,
     points: tuple[Point, ...],
-    low_v: float,
+    low_v: float | tuple[Code, Point],
     hysteresis_v: float,
 ) -> Ruling:
     found = look.values(points)
     if isinstance(found, tuple):
         return blind(look, rule, found, 0.0, 1.0), notes
+    if isinstance(low_v, tuple):
+        return blind(look, rule, low_v, 0.0, 1.0), notes
+    if not found:
+        return None, ()
     value_v = min(found)
     if not floor(value_v, low_v, hysteresis_v, notes):
         return None, ()
@@ -153,12 +181,16 @@ def _over(
     notes: Notes,
     rule: Code,
     points: tuple[Point, ...],
-    high_v: float,
+    high_v: float | tuple[Code, Point],
     hysteresis_v: float,
 ) -> Ruling:
     found = look.values(points)
     if isinstance(found, tuple):
         return blind(look, rule, found, 1.0, 0.0), notes
+    if isinstance(high_v, tuple):
+        return blind(look, rule, high_v, 1.0, 0.0), notes
+    if not found:
+        return None, ()
     value_v = max(found)
     if not floor(-value_v, -high_v, hysteresis_v, notes):
         return None, ()
@@ -184,17 +216,17 @@ def cell_over_voltage(look: Look, notes: Notes) -> Ruling:
 
 
 def pack_under_voltage(look: Look, notes: Notes) -> Ruling:
-    """Pack at or below its minimum: no discharge."""
-    safety = look.asset.safety
+    """Pack at or below its minimum, or the BMS's own: no discharge."""
+    hysteresis_v = look.asset.safety.pack_hysteresis_v
     rule = Code.PACK_UNDER_VOLTAGE
-    return _under(look, notes, rule, PACK, safety.pack_min_v, safety.pack_hysteresis_v)
+    return _under(look, notes, rule, PACK, discharge_ends_v(look), hysteresis_v)
 
 
 def pack_over_voltage(look: Look, notes: Notes) -> Ruling:
-    """Pack at or above its maximum: no charge."""
-    safety = look.asset.safety
+    """Pack at or above its maximum, or the BMS's own: no charge."""
+    hysteresis_v = look.asset.safety.pack_hysteresis_v
     rule = Code.PACK_OVER_VOLTAGE
-    return _over(look, notes, rule, PACK, safety.pack_max_v, safety.pack_hysteresis_v)
+    return _over(look, notes, rule, PACK, charge_ends_v(look), hysteresis_v)
 
 
 def over_current(look: Look, notes: Notes) -> Ruling:
@@ -378,7 +410,8 @@ def power_ramp(look: Look, notes: Notes) -> Ruling:
 
 def soh_low(look: Look, notes: Notes) -> Ruling:
     """An old battery is only told about."""
-    value_pct = look.value(Point.SOH_PCT)
+    found = [look.value(point) for point in (Point.SOH_PCT, Point.BMS_SOH_PCT)]
+    value_pct = min((value for value in found if value is not None), default=None)
     bound_pct = look.asset.safety.soh_min_pct
     if value_pct is None or value_pct >= bound_pct + (1.0 if notes else 0.0):
         return None, ()
@@ -402,11 +435,11 @@ def device_alarm(look: Look, notes: Notes) -> Ruling:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(Code.LINK_LOST, (Point.POWER_KW,), link),
+    Rule(Code.LINK_LOST, POWERS, link),
     Rule(Code.CELL_UNDER_VOLTAGE, (Point.CELL_MIN_V,), cell_under_voltage),
-    Rule(Code.PACK_UNDER_VOLTAGE, PACK, pack_under_voltage),
+    Rule(Code.PACK_UNDER_VOLTAGE, (*PACK, Point.BMS_DISCHARGE_MIN_V), pack_under_voltage),
     Rule(Code.CELL_OVER_VOLTAGE, (Point.CELL_MAX_V,), cell_over_voltage),
-    Rule(Code.PACK_OVER_VOLTAGE, PACK, pack_over_voltage),
+    Rule(Code.PACK_OVER_VOLTAGE, (*PACK, Point.BMS_CHARGE_MAX_V), pack_over_voltage),
     Rule(Code.OVER_CURRENT, CURRENT, over_current),
     Rule(Code.TEMPERATURE_HIGH, HOT, temperature_high),
     Rule(Code.TEMPERATURE_LOW, COLD, temperature_low),
@@ -418,19 +451,26 @@ RULES: tuple[Rule, ...] = (
     Rule(Code.SOC_RATE, (Point.SOC_PCT,), soc_rate),
     Rule(Code.CELL_SPREAD, (Point.CELL_MAX_V, Point.CELL_MIN_V), cell_spread, every=True),
     Rule(Code.POWER_RAMP, (Point.POWER_KW,), power_ramp),
-    Rule(Code.SOH_LOW, (Point.SOH_PCT,), soh_low),
+    Rule(Code.SOH_LOW, (Point.SOH_PCT, Point.BMS_SOH_PCT), soh_low),
     Rule(Code.DEVICE_FAULT, (Point.FAULT_BITS,), device_fault),
     Rule(Code.DEVICE_ALARM, (Point.ALARM_BITS,), device_alarm),
     Rule(Code.BMS_FAULT, (Point.BMS_FAULT_BITS,), bms_fault),
+    Rule(Code.BMS_WARNING, (Point.BMS_WARNING_BITS,), bms_warning),
+    Rule(Code.BMS_FORBIDS, (Point.BMS_CHARGE_ALLOWED, Point.BMS_DISCHARGE_ALLOWED), bms_forbids),
+    Rule(Code.BMS_LIMIT, (Point.BMS_DISCHARGE_MAX_A, Point.BMS_CHARGE_MAX_A), bms_limit),
+    Rule(Code.INVERTER_FAULT, (Point.INVERTER_FAULT_BITS, Point.INVERTER_STATE), inverter_fault),
     Rule(
-        Code.BMS_LIMIT,
-        (Point.BMS_DISCHARGE_MAX_A, Point.BMS_CHARGE_MAX_A),
-        bms_limit,
-        every=True,
+        Code.DEVICE_LIMIT,
+        (Point.DISCHARGE_MAX_KW, Point.CHARGE_MAX_KW, Point.APPARENT_MAX_KVA),
+        device_limit,
     ),
+    Rule(Code.POWER_DISAGREES, (Point.INVERTER_KW, Point.POWER_KW), power_disagrees, every=True),
     Rule(Code.BMS_DISAGREES, (Point.BMS_SOC_PCT, Point.PACK_V, Point.PACK_A), bms_disagrees),
 )
-ALARM_ONLY = frozenset({Point.SOH_PCT, Point.ALARM_BITS})
+ALARM_ONLY = (
+    frozenset({Point.SOH_PCT, Point.BMS_SOH_PCT, Point.ALARM_BITS, Point.BMS_WARNING_BITS})
+    | DEVICE_LIMITS
+)
 
 
 def needs(asset: Asset, rules: tuple[Rule, ...] = RULES) -> frozenset[Point]:

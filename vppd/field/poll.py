@@ -7,7 +7,7 @@ what it does not have is known, and the rest is polled on. What is missing is tr
 
 import math
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,9 +15,14 @@ from vppd.core.alarms import Code
 from vppd.core.model import DeviceNotice, Point, Quality, Reading, UnitId
 from vppd.core.ports import Board, Clock, Report
 from vppd.core.profile import DeviceProfile, Group, PointSpec, Table
-from vppd.core.settings import InterlockInputSettings, UnitSettings
-from vppd.field.blocks import Block, Holes, learn, plan
-from vppd.field.decode import Decoder, decoder, register_count
+from vppd.core.settings import (
+    InterlockInputSettings,
+    InverterSettings,
+    MeterSettings,
+    ModbusSettings,
+)
+from vppd.field.blocks import Block, Holes, Source, learn, plan, source
+from vppd.field.decode import Decoder
 from vppd.field.drivers.actuator import ModbusActuator
 from vppd.field.drivers.modbus import (
     BadReply,
@@ -31,6 +36,7 @@ from vppd.field.presence import Presence
 from vppd.field.quality import Judge
 
 T = TypeVar("T")
+Seat = ModbusSettings | InverterSettings | MeterSettings  # where on its link a device is
 
 SLOW_S = 10.0
 FIRST_WITHIN_S = 0.5  # a device is first read within this of its connection
@@ -122,11 +128,12 @@ class _Trouble:
 
 
 class Device:
-    """One unit on its link: polled by its profile, written by its actuator."""
+    """One device on its link: polled by its profile, written by its actuator."""
 
     def __init__(
         self,
-        settings: UnitSettings,
+        unit: UnitId,
+        at: Seat,
         profile: DeviceProfile,
         board: Board,
         clock: Clock,
@@ -134,16 +141,25 @@ class Device:
         presence: Presence,
         actuator: ModbusActuator | None,
         phase_share: float,
+        *,
+        energy_kwh: float = math.inf,
+        modules: int = 1,
+        sources: Mapping[Point, Source] | None = None,
     ) -> None:
-        """`phase_share` is where in its period it is polled, 0 to 1."""
-        at = settings.modbus
-        self.unit, self.presence, self.actuator = settings.unit, presence, actuator
+        """Readings are of `unit`; what is told of the device itself is of `presence.unit`.
+
+        `phase_share` is where in its period it is polled, 0 to 1. `sources` are points that are
+        made of more registers than their spec names.
+        """
+        self.unit, self.presence, self.actuator = unit, presence, actuator
         self.timeout_s, self.patience_s = at.timeout_s, at.poll_s
         self._unit_id, self._board, self._clock = at.unit_id, board, clock
         self._points, self._profile = profile.points, profile
-        self._modules = settings.modules_parallel
-        self._judge = Judge(profile.points, settings.energy_kwh)
-        self._trouble = _Trouble(settings.unit, report)
+        self._modules = modules
+        self._sources = {point: source(spec) for point, spec in profile.points.items()}
+        self._sources.update(sources or {})
+        self._judge = Judge(profile.points, energy_kwh)
+        self._trouble = _Trouble(presence.unit, report)
         self._watched = {spec.read_back for spec in profile.writes.values()}
         self._holes = Holes()
         self._revive_s, self._revive_wait_s = math.inf, REVIVE_S
@@ -319,8 +335,7 @@ class Device:
         )
 
     def _place(self, point: Point) -> Block:
-        spec = self._points[point]
-        return Block(spec.table, spec.address, register_count(spec))
+        return self._sources[point].block
 
     def _plan(self, wanted: tuple[Block, ...]) -> tuple[Block, ...]:
         return plan(wanted, self._profile.max_block, self._profile.max_gap, self._holes)
@@ -342,13 +357,14 @@ class Device:
         )
 
     def _entry(self, block: Block, point: Point, spec: PointSpec) -> _Entry:
-        start = spec.address - block.address
+        place = self._place(point)
+        start = place.address - block.address
         divided = point is Point.CURRENT_A and self._profile.dc_total
         return _Entry(
             point,
             start,
-            start + register_count(spec),
-            decoder(spec),
+            start + place.count,
+            self._sources[point].decode,
             spec.max_age_s,
             float(self._modules) if divided else 1.0,
         )

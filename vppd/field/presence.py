@@ -5,6 +5,7 @@ once, and asked less and less often until it answers. A lost connection counts l
 failure; one that cannot be opened makes all its devices lost at once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vppd.core.model import LinkChange, UnitId
@@ -27,8 +28,19 @@ class Counters:
     link_down: int = 0
     reconnects: int = 0
     writes: int = 0
-    nvm_writes: int = 0
+    nvm_writes: int = 0  # to non-volatile memory, which wears
+    nvm_budget_left: int | None = None  # such writes left of the day's; None: it has no such memory
     holes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of one device: whether it answers (None: not tried yet), in words, and its
+    counts by name."""
+
+    up: bool | None
+    text: str
+    counters: Mapping[str, object]
 
 
 class Presence:

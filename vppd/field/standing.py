@@ -52,8 +52,13 @@ class Counts:
     written: int = 0
     refused: int = 0
     lost: int = 0
-    reverted: int = 0
-    changed: int = 0
+    reverted: int = 0  # the device fell back by itself
+    changed: int = 0  # somebody else wrote something else
+
+    @property
+    def failed(self) -> int:
+        """Writes that were refused or not answered."""
+        return self.refused + self.lost
 
 
 @dataclass(slots=True)
@@ -64,6 +69,7 @@ class Standing:
     tell: Tell
     trip: Trip
     started_s: float  # or when the link came up last
+    power: Point = Point.POWER_KW  # which of its points shows what the setpoint did
     up: bool | None = None  # None: not tried yet
     resume: bool = True  # the next ramp starts from what the device does, not from what we asked
     acked: Parts = Parts(0.0, 0.0, 0.0)
@@ -76,10 +82,13 @@ class Standing:
     read_back: ReadBackResult | None = None
     off: str = ""  # the device says that it is off though told on: what it reads
     yields: bool = False  # a rival won and it was told 0 since: it is not competed with any more
+    released: bool = False  # an operator gave it back, and its writer told it so
+    _bumpless: bool = False  # taken back from its own control: its setpoint says nothing of it
     _offered: deque[Parts] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _refused_in_a_row: int = 0
     _rivals: int = 0
     _rival_s: float = 0.0
+    _fell: bool = False  # since the last quiet minute
 
     def offered(self, parts: Parts) -> None:
         """Remember what was handed to the writer, to know what an acknowledgement is of."""
@@ -105,12 +114,14 @@ class Standing:
                     self.resume = True
                 if report.code is Code.DEVICE_DISABLED:
                     self.off = report.text if report.active else ""
+                if report.code is Code.RELEASED and report.active:
+                    self.give()
                 self.tell(report.code, self.unit, report.active, report.text)
 
     def proven(self, now_s: float) -> bool:
         """Whether the writer has given this unit an outcome in time: an answer, a refusal, or the
         word that the device is lost. A writer that says nothing at all is a fault of ours."""
-        if self.up is False or self.yields:
+        if self.up is False or self.yields or self.released:
             return True
         since_s = self.started_s if self.outcome_s is None else max(self.outcome_s, self.started_s)
         return now_s - since_s <= OUTCOME_DUE_S
@@ -120,6 +131,30 @@ class Standing:
         self._refused_in_a_row = self._rivals = 0
         self.yields = False
 
+    def give(self) -> None:
+        """The device is its own: what it does is not answered for any more."""
+        self.released, self.off = True, ""
+        self._refused_in_a_row = self._rivals = 0
+        self._quiet()
+        self.tell(Code.WRITE_FAILED, self.unit, False, "released")
+
+    def take_back(self, now_s: float) -> None:
+        """It is commanded again: its ramp starts from what it measures, and outcomes are due."""
+        self.released, self.resume, self._bumpless, self.started_s = False, True, True, now_s
+
+    def resumed(self, now: Snapshot) -> None:
+        """Start the ramp from what the device does, as soon as that is known."""
+        if self.resume and heard_since(now, self.unit, self.down_s, self.power):
+            start_kw = now.fresh(self.unit, self.power) if self._bumpless else None
+            start_kw = resumed_kw(now, self.unit, self.power) if start_kw is None else start_kw
+            self.resume = self._bumpless = False
+            self.acked = Parts(start_kw, 0.0, now.now_s)
+
+    def _quiet(self) -> None:
+        """The device holds what it was told, or is not asked to."""
+        self.tell(Code.READ_BACK_REVERTED, self.unit, False, "")
+        self.tell(Code.READ_BACK_CHANGED, self.unit, False, "")
+
     def _write(self, result: WriteResult) -> None:
         self.outcome, self.outcome_s = result.outcome, result.at_s
         match result.outcome:
@@ -128,6 +163,8 @@ class Standing:
             case Outcome.REFUSED:
                 self.counts.refused += 1
                 self._refused_in_a_row += 1
+                if result.cleared_at_s > 0.0:  # a setpoint; for the rest there are other alarms
+                    self.tell(Code.WRITE_FAILED, self.unit, True, result.text)
                 if self._refused_in_a_row >= REFUSED_TO_TRIP:
                     text = f"refused {self._refused_in_a_row} setpoints: {result.text}"
                     self.trip(self.unit, Code.WRITE_REFUSED, text)
@@ -162,22 +199,32 @@ class Standing:
         self.read_back = result
         match result.verdict:
             case ReadBack.SAME:
-                self.tell(Code.READ_BACK_REVERTED, self.unit, False, "")
-                self.tell(Code.READ_BACK_CHANGED, self.unit, False, "")
+                self._quiet()
                 if result.at_s - self._rival_s > RIVAL_FORGIVEN_S:
-                    self._rivals = 0
+                    self._rivals, self._fell = 0, False
             case ReadBack.REVERTED:
                 self.counts.reverted += 1
-                self.resume = True
+                self.resume, self._fell, self._rival_s = True, True, result.at_s
                 self.tell(Code.READ_BACK_REVERTED, self.unit, True, result.text)
             case ReadBack.CHANGED:
                 self.counts.changed += 1
-                self._rivals += 1
-                self._rival_s = result.at_s
-                self.tell(Code.READ_BACK_CHANGED, self.unit, True, result.text)
+                # whoever writes what the device falls back to is taken for the device at first
+                self._rivals += 2 if self._fell else 1
+                self._rival_s, self._fell = result.at_s, False
+                wrote = overwritten(result)
+                self.tell(Code.READ_BACK_CHANGED, self.unit, True, wrote)
                 if self._rivals >= RIVAL_TO_TRIP:
-                    text = f"setpoint overwritten {self._rivals} times: {result.text}"
+                    text = f"setpoint overwritten {self._rivals} times: {wrote}"
                     self.trip(self.unit, Code.RIVAL, text)
+
+
+def overwritten(result: ReadBackResult) -> str:
+    """What somebody else wrote, over what of ours."""
+    wrote, ours = f"{result.seen_kw:g} kW", f"{result.expected_kw:g} kW"
+    if result.seen_kvar is not None and result.expected_kvar is not None:
+        wrote += f", {result.seen_kvar:g} kvar"
+        ours += f", {result.expected_kvar:g} kvar"
+    return f"{wrote} instead of {ours} ({result.text})"
 
 
 def since_s(now: Snapshot, acked: Parts) -> float:
@@ -198,15 +245,14 @@ def parts_of(request: Request, base_kw: float, cleared: Cleared) -> Parts:
     return Parts(base_kw, power_kw - base_kw, cleared.at_s)
 
 
-def heard_since(now: Snapshot, unit: UnitId, after_s: float) -> bool:
+def heard_since(now: Snapshot, unit: UnitId, after_s: float, power: Point = Point.POWER_KW) -> bool:
     """Whether a believed power was measured after that moment."""
-    believed = now.fresh(unit, Point.POWER_KW) is not None
-    return believed and now.readings[unit, Point.POWER_KW].at_s > after_s
+    return now.fresh(unit, power) is not None and now.readings[unit, power].at_s > after_s
 
 
-def resumed_kw(now: Snapshot, unit: UnitId) -> float:
+def resumed_kw(now: Snapshot, unit: UnitId, power: Point = Point.POWER_KW) -> float:
     """Where a ramp starts when a unit returns: the smaller of setpoint and measured power."""
-    measured_kw = now.fresh(unit, Point.POWER_KW) or 0.0
+    measured_kw = now.fresh(unit, power) or 0.0
     setpoint_kw = now.fresh(unit, Point.SETPOINT_KW)
     if setpoint_kw is None:
         return 0.0

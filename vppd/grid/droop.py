@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from vppd.core.alarms import Code
 from vppd.core.asset import Asset
 from vppd.core.envelope import slew
-from vppd.core.model import Clamp, Limit, Point, Snapshot
+from vppd.core.measured import hottest_c, shows_soc, shows_temperature, worst_socs_pct
+from vppd.core.model import Clamp, Limit, Snapshot
 from vppd.core.settings import DroopSettings
 from vppd.grid.frequency import Frequency
 
@@ -195,13 +196,13 @@ def fitness(now: Snapshot, asset: Asset, droop: DroopSettings) -> Fitness:
     nothing at the gate either)."""
     safety = asset.safety
     soc_out_share = soc_in_share = warm_share = 1.0
-    if droop.soc_adaptive and Point.SOC_PCT in asset.declared:
-        soc_pct = now.fresh(asset.id, Point.SOC_PCT)
+    if droop.soc_adaptive and shows_soc(asset):
+        low_pct, high_pct = worst_socs_pct(now, asset) or (-math.inf, math.inf)
         span_pct = droop.soc_adaptive_span_pct
-        soc_out_share = 0.0 if soc_pct is None else fade(soc_pct - safety.soc_min_pct, span_pct)
-        soc_in_share = 0.0 if soc_pct is None else fade(safety.soc_max_pct - soc_pct, span_pct)
-    if droop.temperature_adaptive and Point.TEMPERATURE_C in asset.declared:
-        hot_c = now.fresh(asset.id, Point.TEMPERATURE_C)
+        soc_out_share = fade(low_pct - safety.soc_min_pct, span_pct)
+        soc_in_share = fade(safety.soc_max_pct - high_pct, span_pct)
+    if droop.temperature_adaptive and shows_temperature(asset):
+        hot_c = hottest_c(now, asset)
         span_c = droop.temperature_adaptive_span_c
         warm_share = 0.0 if hot_c is None else fade(safety.temperature_max_c - hot_c, span_c)
     return Fitness(asset.rated_kw, soc_out_share, soc_in_share, warm_share)

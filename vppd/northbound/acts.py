@@ -13,6 +13,7 @@ from vppd.campus.dispatch import STRATEGIES
 from vppd.campus.hierarchy import Announced, building_ids
 from vppd.core.alarms import Code
 from vppd.core.asset import Asset
+from vppd.core.envelope import kvar_at
 from vppd.core.model import SITE, Plan, Priority, UnitId
 from vppd.northbound.ask import Answer, Ask
 from vppd.northbound.body import Body
@@ -27,7 +28,9 @@ DURATION_MAX_S = 86400.0
 LATER = {"losses": "the strategy losses is not part of this version yet"}
 HUGE = 1e9
 RETRIP_S = 0.3  # a cause that still stands has tripped again by then
-CONTROLS = ("enable", "disable", "emergency_stop", "reset")
+CONTROLS = ("enable", "disable", "release", "emergency_stop", "reset")
+SENSES = ("lagging", "leading")  # as generators count: given out, taken in
+POWER_FACTOR_MIN = 0.01
 
 
 async def dispatch(ask: Ask) -> Answer:
@@ -50,13 +53,14 @@ async def release_dispatch(ask: Ask) -> Answer:
 
 
 async def power(ask: Ask) -> Answer:
-    """A pinned share for one unit; `power_kw` null releases it."""
+    """A pinned share for one unit; `power_kw` null releases it. Reactive power as kvar, + out of
+    the unit, or as a `power_factor` with its `sense`."""
     asset = ask.asset()
     if ask.body.is_null("power_kw"):
         ask.body.done()
         return _released(ask.site, asset.id)
     power_kw = _within(ask.body, "power_kw", asset.rated_kw, f"the rating of {asset.id}")
-    kvar = _within(ask.body, "reactive_kvar", asset.apparent_kva, "its apparent power", 0.0)
+    kvar = _reactive_kvar(ask.body, asset, power_kw)
     droop = ask.body.flag("droop", False)
     return _planned(ask, asset.id, power_kw, kvar, droop=droop)
 
@@ -67,13 +71,17 @@ async def release_power(ask: Ask) -> Answer:
 
 
 async def control(ask: Ask) -> Answer:
-    """enable, disable: a unit. emergency_stop, reset: a unit, a building or `site`."""
+    """enable, disable, release: a unit. emergency_stop, reset: a unit, a building or `site`."""
     command = ask.body.choice("command", CONTROLS)
     ask.body.done()
     by = f"{ask.user} (uid {ask.peer.uid})"
-    if command in {"enable", "disable"}:
-        asset = ask.asset()
-        (ask.site.gate.enable if command == "enable" else ask.site.gate.disable)(asset.id, by)
+    if command in {"enable", "disable", "release"}:
+        asset, gate = ask.asset(), ask.site.gate
+        if command == "release" and not gate.releasable(asset.id):
+            raise Problem(422, "not-supported", _cannot_release(asset))
+        {"enable": gate.enable, "disable": gate.disable, "release": gate.release}[command](
+            asset.id, by
+        )
         return Answer({"unit": asset.id, "command": command, **_held(ask.site, asset.id)})
     scope = _scope(ask)
     if command == "reset":
@@ -221,6 +229,37 @@ def _within(
         text = f"{name} {value:g} is beyond {whose}: -{bound:g} to {bound:g}"
         raise Problem(422, "beyond-rating", text, field=name)
     return value
+
+
+def _reactive_kvar(body: Body, asset: Asset, power_kw: float) -> float:
+    """kvar as asked, or of the power factor asked at this power. Raises Problem 422."""
+    if not body.has("power_factor"):
+        if body.has("sense"):
+            raise Problem(422, "unusable-value", "sense goes with power_factor", field="sense")
+        return _within(body, "reactive_kvar", asset.apparent_kva, "its apparent power", 0.0)
+    if body.has("reactive_kvar"):
+        text = "give reactive_kvar or power_factor, not both"
+        raise Problem(422, "unusable-value", text, field="power_factor")
+    power_factor = body.number("power_factor", low=POWER_FACTOR_MIN, high=1.0)
+    sense = body.choice("sense", SENSES) if body.has("sense") else SENSES[0]
+    apparent_kva = abs(power_kw) / power_factor
+    if apparent_kva > asset.apparent_kva:
+        text = (
+            f"{power_kw:g} kW at power_factor {power_factor:g} is {apparent_kva:g} kVA, beyond the "
+            f"apparent power of {asset.id}: {asset.apparent_kva:g}"
+        )
+        raise Problem(422, "beyond-rating", text, field="power_factor")
+    return kvar_at(power_kw, power_factor, lagging=sense == SENSES[0])
+
+
+def _cannot_release(asset: Asset) -> str:
+    """Why a unit's device cannot be given back, and what to do."""
+    if asset.read_only:
+        return f"{asset.id} is only read: its device is its own already"
+    return (
+        f"the profile of {asset.id} has no `release` steps: add what gives the device back to its "
+        f"own control, or hold it at 0 with: vppctl disable {asset.id}"
+    )
 
 
 def _strategy(body: Body) -> str | None:

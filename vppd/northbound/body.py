@@ -10,6 +10,7 @@ from vppd.northbound.problems import Problem
 
 BODY_MAX_BYTES = 65536
 TEXT_MAX = 256
+PAIR = 2
 
 
 class Body:
@@ -69,6 +70,20 @@ class Body:
             raise _wrong(name, f"must be one of {', '.join(choices)}, is {_said(value)}")
         return value
 
+    def pairs(self, name: str) -> tuple[tuple[float, float], ...]:
+        """A list of [x, y]. Raises Problem 422."""
+        value = self._take(name, None)
+        if not isinstance(value, list):
+            raise _wrong(name, f"must be a list of [x, y], is {_said(value)}")
+        return tuple(_pair(name, each) for each in value)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of short texts. Raises Problem 422."""
+        value = self._take(name, None)
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise _wrong(name, f"must be a list of texts, is {_said(value)}")
+        return tuple(value)
+
     def id(self, name: str) -> str:
         """An id as in the configuration. Raises Problem 422."""
         value = self.text(name)
@@ -124,6 +139,16 @@ def _no_constant(word: str) -> object:
 
 def _wrong(name: str, what: str) -> Problem:
     return Problem(422, "unusable-value", f"{name} {what}", field=name)
+
+
+def _pair(name: str, value: object) -> tuple[float, float]:
+    if not isinstance(value, list) or len(value) != PAIR:
+        raise _wrong(name, f"must be a list of [x, y], holds {_said(value)}")
+    x, y = value
+    for each in value:
+        if isinstance(each, bool) or not isinstance(each, int | float):
+            raise _wrong(name, f"must hold numbers, holds {_said(each)}")
+    return float(x), float(y)
 
 
 def _said(value: object) -> str:

@@ -20,6 +20,7 @@ from vppd.campus.hierarchy import (
     within,
 )
 from vppd.core.asset import Asset
+from vppd.core.measured import power_kw, soc_pct
 from vppd.core.model import SITE, Limit, Point, Snapshot, UnitId
 from vppd.northbound.problems import Problem
 from vppd.northbound.site import Site
@@ -80,27 +81,28 @@ def telemetry(site: Site) -> View:
 
 def connection(site: Site) -> Limit:
     """What the point of connection lets through now, other measured load counted."""
-    *_, last = site.feeders().limits(site.bus.snapshot(), {})
+    now = site.bus.snapshot()
+    *_, last = site.feeders().limits(now, site.gate.ghosts(now))
     return last.limit
 
 
 def _sums(now: Snapshot, assets: Sequence[Asset]) -> View:
     """Power added up, SoC weighted by energy; None as soon as one unit is unknown."""
-    socs = [(asset.energy_kwh, now.fresh(asset.id, Point.SOC_PCT)) for asset in assets]
-    powers = [now.fresh(asset.id, Point.POWER_KW) for asset in assets]
+    socs = [(asset.energy_kwh, soc_pct(now, asset)) for asset in assets]
+    powers = [power_kw(now, asset) for asset in assets]
     kvars = [now.fresh(asset.id, Point.REACTIVE_KVAR) for asset in assets]
-    energy = [(kwh, soc_pct) for kwh, soc_pct in socs if soc_pct is not None]
+    energy = [(kwh, known_pct) for kwh, known_pct in socs if known_pct is not None]
     energy_kwh = sum(kwh for kwh, _ in energy)
-    soc_pct = sum(kwh * each for kwh, each in energy) / energy_kwh if energy_kwh else None
+    mean_pct = sum(kwh * each for kwh, each in energy) / energy_kwh if energy_kwh else None
     known_kw = [each for each in powers if each is not None]
     return {
         "power_kw": _all(powers),
         "reactive_kvar": _all(kvars),
-        "soc_pct": soc_pct if len(energy) == len(assets) else None,
+        "soc_pct": mean_pct if len(energy) == len(assets) else None,
         "known": {
             "power_kw": sum(known_kw) if known_kw else None,
             "power_units": len(known_kw),
-            "soc_pct": soc_pct,
+            "soc_pct": mean_pct,
             "soc_units": len(energy),
         },
     }

@@ -12,7 +12,7 @@ from vppd.campus.plans import pins_of
 from vppd.campus.share import Ask, share
 from vppd.core.alarms import Code
 from vppd.core.asset import Asset
-from vppd.core.envelope import clamp, fit
+from vppd.core.envelope import circle, clamp, fit
 from vppd.core.model import SITE, Clamp, Limit, Plan, Snapshot, UnitId
 from vppd.northbound.site import Site
 
@@ -73,8 +73,28 @@ def outlook(site: Site, plan: Plan) -> Outlook:
             if abs(short_kw) > CUT_KW:  # the shares stop at each room: say what makes it so small
                 cuts = clamp(math.copysign(asset.rated_kw, plan.power_kw), limits)[1]
             clamps[asset.id] = tuple({each.why: each for each in cuts}.values())
+            if plan.unit == asset.id:
+                _round(asset, plan.reactive_kvar, limits, given_kw, clamps)
     _fit(site, now, given_kw, clamps)
     return Outlook(given_kw, clamps, short_kw)
+
+
+def _round(
+    asset: Asset,
+    reactive_kvar: float,
+    limits: tuple[Limit, ...],
+    given_kw: dict[UnitId, float],
+    clamps: dict[UnitId, tuple[Clamp, ...]],
+) -> None:
+    """Cut to the circle: reactive power that goes first leaves less active power."""
+    tightest = min(limits, key=lambda limit: limit.apparent_kva)
+    asked_kw = given_kw[asset.id]
+    power_kw, _ = circle(
+        asked_kw, reactive_kvar, tightest.apparent_kva, reactive_first=asset.reactive_first
+    )
+    if power_kw != asked_kw:
+        cut = Clamp(Code.APPARENT_POWER, asked_kw, power_kw, tightest.detail)
+        given_kw[asset.id], clamps[asset.id] = power_kw, (*clamps[asset.id], cut)
 
 
 def _fit(
@@ -85,7 +105,7 @@ def _fit(
 ) -> None:
     """Cut to the feeders; units that were not asked count as they are told now."""
     told_kw = {id_: each.cleared.power_kw for id_, each in site.gate.decisions.items()} | given_kw
-    for feeder in site.feeders().limits(now, {}):
+    for feeder in site.feeders().limits(now, site.gate.ghosts(now)):
         members = [id_ for id_ in feeder.units if id_ in told_kw]
         fitted = fit([told_kw[id_] for id_ in members], feeder.limit)
         for id_, power_kw in zip(members, fitted, strict=True):

@@ -4,7 +4,7 @@ nowhere else. A route with a verb changes something: it is logged and journaled.
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from vppd.northbound import acts, campus_views, grid_views, views
+from vppd.northbound import acts, campus_views, commission, curves, grid_views, views
 from vppd.northbound.ask import Answer, Ask
 from vppd.northbound.history import LAST_MAX, recent
 from vppd.northbound.peers import Role
@@ -97,9 +97,14 @@ ROUTES = (
         "GET",
         "/v1/units/{id}/telemetry",
         _V,
-        shows(lambda ask: views.telemetry(ask.site.bus.snapshot(), ask.asset())),
+        shows(lambda ask: views.whole_telemetry(ask.site.bus.snapshot(), ask.asset())),
     ),
     Route("GET", "/v1/units/{id}/why", _V, why, query=frozenset({"at"})),
+    Route("GET", "/v1/units/{id}/samples", _V, shows(commission.samples)),
+    Route("GET", "/v1/units/{id}/commission", _V, shows(commission.basis)),
+    Route("POST", "/v1/units/{id}/commission", _O, commission.commissioned, "commission"),
+    Route("GET", "/v1/units/{id}/curves", _V, curves.show),
+    Route("POST", "/v1/units/{id}/curves", _O, curves.change, "curve"),
     Route("POST", "/v1/units/{id}/power", _O, acts.power, "power"),
     Route("DELETE", "/v1/units/{id}/power", _O, acts.release_power, "release"),
     Route("POST", "/v1/units/{id}/control", _O, acts.control, "control"),

@@ -1,17 +1,19 @@
 """The parts of the running daemon that the socket shows and commands; `app.py` fills it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vppd.campus.registry import Registry
 from vppd.core.asset import Asset
 from vppd.core.decision import Decision
-from vppd.core.model import Point, Snapshot, UnitId
+from vppd.core.model import UnitId
 from vppd.core.ports import Clock, Journal
 from vppd.core.settings import Settings
 from vppd.field.audit import Audit
+from vppd.field.drivers.sunspec import SunSpecDevice
 from vppd.field.feeders import Feeders, feeders_of
 from vppd.field.gate import Gate
+from vppd.field.presence import Known
 from vppd.grid.watch import FrequencyWatch
 from vppd.northbound.feed import Feed
 from vppd.spine.alarms import AlarmBoard
@@ -23,13 +25,20 @@ Reload = Callable[[], Awaitable[list[str]]]
 OPERATOR = "operator:"
 
 
+def no_devices() -> Mapping[UnitId, Known]:
+    """Where nothing is known of them."""
+    return {}
+
+
 @dataclass(slots=True)
 class Site:
     """One running site.
 
     `decision` gives the last tick's, None before the first. `diagnostics` gives whatever else is
     worth showing in /v1/status, by name. `reload` reads the configuration again and returns what is
-    wrong with it, nothing when it is in force; None: this daemon cannot.
+    wrong with it, nothing when it is in force; None: this daemon cannot. `devices` gives every
+    device by its name: the unit's id for the one that takes its setpoints, UNIT/controller,
+    UNIT/bms, meter for others.
     """
 
     settings: Settings
@@ -48,6 +57,8 @@ class Site:
     started_s: float
     reload: Reload | None
     version: str
+    devices: Callable[[], Mapping[UnitId, Known]] = no_devices
+    inverters: Mapping[UnitId, SunSpecDevice] = field(default_factory=dict)
     feed: Feed = field(init=False, default_factory=Feed)
     registry: Registry = field(init=False)
 
@@ -64,8 +75,3 @@ class Site:
     def feeders(self) -> Feeders:
         """The connection limits, as the gate applies them."""
         return feeders_of(self.settings, self.assets)
-
-
-def power_kw(now: Snapshot, unit: UnitId) -> float | None:
-    """What the unit measures at its terminals, kW."""
-    return now.fresh(unit, Point.POWER_KW)

@@ -17,13 +17,15 @@ from datetime import datetime, timedelta
 from vppd.core.alarms import MEANINGS, Code, Level
 from vppd.core.asset import Asset
 from vppd.core.decision import Decision
+from vppd.core.measured import power_kw, soc_pct
 from vppd.core.model import SITE, Clamp, Plan, Point, Snapshot, UnitId, UnitState
 from vppd.core.records import ViolationRow
 from vppd.field.gate import UnitDecision
 from vppd.field.latches import Latch
+from vppd.northbound import devices
 from vppd.northbound.limits import holding
 from vppd.northbound.sentence import sentence
-from vppd.northbound.site import Site, power_kw
+from vppd.northbound.site import Site
 from vppd.spine.alarms import Alarm
 
 CALM_KW = 0.05
@@ -51,11 +53,12 @@ def status(site: Site) -> View:
         "shut_by": site.gate.shut_by,
         "sentence": sentence(decision, site.gate.decisions, site.gate.shut_by),
         **decided(decision),
-        "measured_kw": _sum(power_kw(now, asset.id) for asset in site.assets),
+        "measured_kw": _sum(power_kw(now, asset) for asset in site.assets),
         "frequency_source": decision.frequency_source or None if decision else None,
         "frequency_age_s": decision.frequency_age_s if decision else None,
         "band": site.watch.band,
         "units": units,
+        "meter": devices.meter(site),
         "alarms": alarms(site)["alarms"],
         "plans": [plan(site, each) for each in site.bus.plans()],
         "uptime_s": site.clock.now_s() - site.started_s,
@@ -152,9 +155,9 @@ def unit_line(site: Site, now: Snapshot, asset: Asset) -> View:
     return {
         "id": asset.id,
         "state": decision.state if decision else UnitState.STARTING,
-        "power_kw": power_kw(now, asset.id),
+        "power_kw": power_kw(now, asset),
         "setpoint_kw": decision.cleared.power_kw if decision else None,
-        "soc_pct": now.fresh(asset.id, Point.SOC_PCT),
+        "soc_pct": soc_pct(now, asset),
         "bound_by": bound_by(site, asset),
         "asked_kw": decision.cleared.asked_kw if decision else None,
         "read_back_kw": now.fresh(asset.id, Point.SETPOINT_KW),
@@ -179,10 +182,14 @@ def unit(site: Site, asset: Asset) -> View:
     """Everything about one unit."""
     now = site.bus.snapshot()
     standing = site.gate.standing(asset.id)
+    decision = site.gate.decisions.get(asset.id)
     configured = next(each for each in site.settings.units if each.unit == asset.id)
     return {
         **unit_line(site, now, asset),
         "telemetry": telemetry(now, asset),
+        "bms": devices.bms(now, asset),
+        "inverter": devices.inverter(now, asset),
+        "devices": devices.devices(site, asset),
         "limits": [
             {
                 "code": each.why,
@@ -195,16 +202,37 @@ def unit(site: Site, asset: Asset) -> View:
         "latched": latched(site, asset),
         "plan": next((plan(site, each) for each in pins(site, asset.id)), None),
         "link": {"up": standing.up},
+        "setpoint_kvar": decision.cleared.reactive_kvar if decision else None,
+        "asked_kvar": decision.cleared.asked_kvar if decision else None,
+        "read_back_kvar": now.fresh(asset.id, Point.SETPOINT_KVAR),
         "outcome": {
             "word": standing.outcome,
             "age_s": _age_s(now, standing.outcome_s),
+            "failed": standing.counts.failed,
             **asdict(standing.counts),
         },
+        "rival_won": standing.yields,
+        "released": standing.released,
+        **wear(site, asset),
         "read_back": read_back(site, now, asset.id),
         "registered_at": site.registry.registered_at(asset.id),
         "mismatches": site.registry.mismatches(asset.id),
         "settings": asdict(configured),
     }
+
+
+def wear(site: Site, asset: Asset) -> View:
+    """Writes to non-volatile memory of the device that takes the setpoints, and how many of the
+    day's are left; None: it has none, or is not known."""
+    known = site.devices().get(asset.id)
+    counted = known.counters if known is not None else {}
+    return {name: counted.get(name) for name in ("nvm_writes", "nvm_budget_left")}
+
+
+def whole_telemetry(now: Snapshot, asset: Asset) -> View:
+    """What the unit measures, and all that its BMS and its inverter say."""
+    sections = {"bms": devices.bms(now, asset), "inverter": devices.inverter(now, asset)}
+    return {**telemetry(now, asset), **sections}
 
 
 def telemetry(now: Snapshot, asset: Asset) -> View:
@@ -230,13 +258,16 @@ def read_back(site: Site, now: Snapshot, unit: UnitId) -> View | None:
         "verdict": last.verdict,
         "expected_kw": last.expected_kw,
         "seen_kw": last.seen_kw,
+        "expected_kvar": last.expected_kvar,
+        "seen_kvar": last.seen_kvar,
         "age_s": _age_s(now, last.at_s),
         "text": last.text,
     }
 
 
 def latched(site: Site, asset: Asset) -> list[View]:
-    """Every latch that holds a unit: its own, its building's, the site's, an operator's disable."""
+    """Every latch that holds a unit: its own, its building's, the site's, an operator's disable or
+    release."""
     scopes = {SITE, asset.building, asset.id}
     return [latch(each) for each in site.gate.latches.all() if each.scope in scopes]
 

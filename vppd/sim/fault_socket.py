@@ -5,7 +5,8 @@
     {"clear": "silence", "unit": "B1"}   {"clear": "all"}   {"list": true}   {"state": "B1"}
 
 An answer has `"ok": true`, or `"ok": false` with `"error"` and, where a word was unknown, what is
-valid. `unit` names a unit, a PMU or an interlock input (`target`, `pmu` and `input` mean the same).
+valid. `unit` names a unit (its controller and its BMS), "UNIT/inverter", the "meter", a PMU or an
+interlock input (`target`, `pmu` and `input` mean the same).
 """
 
 import asyncio
@@ -22,7 +23,9 @@ LINE_BYTES = 65536
 class Subject(Protocol):
     """The part of a plant that the socket reaches."""
 
-    active: list[Any]
+    @property
+    def active(self) -> list[Any]:
+        """The faults that act now."""
 
     def inject(self, name: str, target: str = "", **parameters: Any) -> None:
         """Begin a fault."""
@@ -31,7 +34,7 @@ class Subject(Protocol):
         """End faults."""
 
     def state(self, name: str) -> dict[str, Any]:
-        """A unit in plain values."""
+        """A unit or the meter in plain values."""
 
 
 def obey(plant: Subject, line: bytes) -> dict[str, Any]:

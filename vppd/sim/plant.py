@@ -3,59 +3,78 @@
     async with Plant(settings, clock, seed=1) as plant:      # in a test, also on virtual time
         plant.inject("frequency_step", frequency_hz=49.7)
         plant.units["B1"].setpoints[-1].power_kw
+        plant.can["/run/can0"].tap(lambda identifier, extended, data: ...)
 
 `serve` is the same for a process: it adds the fault socket and runs until cancelled. In mode `hil`
-only units marked `simulate: true` are served; interlock inputs and PMUs are real there.
+only what is marked `simulate: true` is served, a unit with its controller, BMS and inverter, and
+the meter; interlock inputs and PMUs are real there. What answers on Modbus is named like its unit,
+"UNIT/inverter", "meter", or like its interlock input.
 """
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from vppd.core.ports import Clock
-from vppd.core.settings import (
-    InputModbusSettings,
-    LocationSettings,
-    ModbusSettings,
-    PmuSettings,
-    Settings,
-)
-from vppd.sim.c37118_frames import Layout
+from vppd.core.settings import BmsSettings, LocationSettings, PmuSettings, Settings
+from vppd.sim.bms import SimBms
+from vppd.sim.c37118_frames import Layout as PmuLayout
+from vppd.sim.can_bus import CanBus
 from vppd.sim.fault_socket import FaultSocket
-from vppd.sim.faults import KINDS, Undo, UnknownFaultError, fits, parameters_of
+from vppd.sim.faults import Undo, UnknownFaultError
 from vppd.sim.grid import Grid, StochasticGrid, read_trace
+from vppd.sim.injector import Injected, Injector
+from vppd.sim.meter import LAYOUT as METER_LAYOUT
+from vppd.sim.meter import SimMeter, SitePower
+from vppd.sim.modbus_pdu import READ_HOLDING
 from vppd.sim.modbus_server import Line, TcpLine
 from vppd.sim.pmu_server import Pmu
 from vppd.sim.rtu_server import SerialLine
-from vppd.sim.slave import SimInput, Slave
+from vppd.sim.slave import Device, Layout, SimInput, Slave
+from vppd.sim.sunspec import SimSunSpec
+from vppd.sim.unit import LAYOUT as UNIT_LAYOUT
 from vppd.sim.unit import SimUnit
 
 Address = tuple[str, int] | str  # host and port, or a serial path
-GRID = "grid"
+METER = "meter"
+INVERTER = "/inverter"  # behind the unit's name
+POWER_POINTS = ((103, "W"), (701, "W"), (701, "WL1"), (701, "WL2"), (701, "WL3"))
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Injected:
-    """One fault that is active."""
+class Where(Protocol):
+    """Where something answers on Modbus: the same words in every part of the settings."""
 
-    name: str
-    target: str
-    parameters: dict[str, Any]
-    undo: Undo
-    ends: asyncio.TimerHandle | None = None
+    @property
+    def host(self) -> str | None:
+        """TCP: address or name."""
+
+    @property
+    def port(self) -> int:
+        """TCP port."""
+
+    @property
+    def serial(self) -> str | None:
+        """RTU: device path."""
+
+    @property
+    def baudrate(self) -> int:
+        """RTU."""
+
+    @property
+    def unit_id(self) -> int:
+        """Modbus unit id."""
 
 
 class Plant:
     """See the module.
 
-    `fps` and `floats` are of every PMU. Raises ValueError for a malformed trace or a profile whose
-    register map it does not know; entering raises OSError when an address cannot be had.
+    `fps` and `floats` are of every PMU. Raises ValueError for a malformed trace, a model that it
+    does not know or an address given twice; entering raises OSError when an address cannot be had.
     """
 
     def __init__(
@@ -75,16 +94,36 @@ class Plant:
         self.inputs: dict[str, SimInput] = {}
         self.pmus: dict[str, Pmu] = {}
         self.lines: dict[Address, Line] = {}
-        self.active: list[Injected] = []
+        self.can: dict[str, CanBus] = {}
+        self.bmss: dict[str, SimBms] = {}
+        self.inverters: dict[str, SimSunSpec] = {}
+        self.meter: SimMeter | None = None
         self._slaves: dict[str, Slave] = {}
         self._line_of: dict[str, Line] = {}
-        self._timers: set[asyncio.TimerHandle] = set()
         self._group = asyncio.TaskGroup()
         self._add_units(seed)
+        self._add_meter()
         if settings.mode != "hil":
             self._add_inputs()
             for pmu in settings.pmu:
                 self._add_pmu(pmu, seed, fps=fps, floats=floats)
+        self._injector = Injector(
+            self,
+            {
+                "unit": self.units,
+                "bms": self.bmss,
+                "inverter": self.inverters,
+                "input": self.inputs,
+                "pmu": self.pmus,
+            },
+        )
+        self.inject, self.clear = self._injector.inject, self._injector.clear
+        self.repeat: Callable[[Callable[[], None], float], Undo] = self._injector.repeat
+
+    @property
+    def active(self) -> list[Injected]:
+        """The faults that act now."""
+        return self._injector.active
 
     # made of
     def _add_units(self, seed: int) -> None:
@@ -93,32 +132,58 @@ class Plant:
                 continue
             own_seed = zlib.crc32(f"{seed}/{unit.id}".encode())
             made = SimUnit(unit, self.clock.now_s(), self.frequency_hz, own_seed)
-            slave = self._slave_at(unit.id, unit.modbus)
-            if slave.unit is not None:
-                raise ValueError(f"{unit.id}: {slave.unit.id} already has its Modbus address")
-            slave.unit = self.units[unit.id] = made
+            self.units[unit.id] = made
+            if unit.modbus is not None:
+                self._serve(unit.id, unit.modbus, made, UNIT_LAYOUT)
+            if unit.inverter is not None:
+                inverter = self.inverters[unit.id] = SimSunSpec(unit, made)
+                layout = _inverter_layout(inverter)
+                self._serve(unit.id + INVERTER, unit.inverter, inverter, layout)
+            if unit.bms is not None:
+                self._add_bms(unit.bms, made, own_seed)
+
+    def _add_bms(self, bms: BmsSettings, unit: SimUnit, seed: int) -> None:
+        made = self.bmss[unit.id] = SimBms(bms, unit, self.clock.now_s(), seed)
+        if bms.channel not in self.can:
+            self.can[bms.channel] = CanBus(bms, self.clock)
+        self.can[bms.channel].add(made)
+
+    def _add_meter(self) -> None:
+        meter = self.settings.meter
+        if meter is None or (self.settings.mode == "hil" and not meter.simulate):
+            return
+        now_s = self.clock.now_s()
+        self.meter = SimMeter(meter, self._units_power, self.frequency_hz, now_s)
+        self._serve(METER, meter, self.meter, METER_LAYOUT)
 
     def _add_inputs(self) -> None:
         for entry in self.settings.interlock_inputs:
             made = self.inputs[entry.id] = SimInput(entry)
             self._slave_at(entry.id, entry.modbus).inputs.append(made)
 
-    def _slave_at(self, name: str, modbus: ModbusSettings | InputModbusSettings) -> Slave:
-        line = self._line(modbus)
-        slave = line.slaves.setdefault(modbus.unit_id, Slave(modbus.unit_id, self.clock))
+    def _serve(self, name: str, where: Where, device: Device, layout: Layout) -> None:
+        slave = self._slave_at(name, where)
+        if slave.device is not None:
+            holders = (held for held, known in self._slaves.items() if known is slave)
+            raise ValueError(f"{name}: {next(holders)} already has its Modbus address")
+        slave.device, slave.layout = device, layout
+
+    def _slave_at(self, name: str, where: Where) -> Slave:
+        line = self._line(where)
+        slave = line.slaves.setdefault(where.unit_id, Slave(where.unit_id, self.clock))
         self._slaves[name], self._line_of[name] = slave, line
         return slave
 
-    def _line(self, modbus: ModbusSettings | InputModbusSettings) -> Line:
-        if modbus.serial is not None:
+    def _line(self, where: Where) -> Line:
+        if where.serial is not None:
             return self.lines.setdefault(
-                modbus.serial, SerialLine(Path(modbus.serial), modbus.baudrate)
+                where.serial, SerialLine(Path(where.serial), where.baudrate)
             )
-        host, port = modbus.host or "127.0.0.1", modbus.port
+        host, port = where.host or "127.0.0.1", where.port
         return self.lines.setdefault((host, port), TcpLine(host, port))
 
     def _add_pmu(self, pmu: PmuSettings, seed: int, *, fps: int, floats: bool) -> None:
-        layout = Layout(pmu.idcode, pmu.pmu_idcode or pmu.idcode, fps=fps, floats=floats)
+        layout = PmuLayout(pmu.idcode, pmu.pmu_idcode or pmu.idcode, fps=fps, floats=floats)
         self.pmus[pmu.id] = Pmu(
             pmu,
             self.grid,
@@ -133,14 +198,15 @@ class Plant:
     async def __aenter__(self) -> Self:
         opened = AsyncExitStack()
         async with opened:
-            for line in self.lines.values():
-                await line.start()
-                opened.callback(line.close)
+            ends: tuple[Line | CanBus, ...] = (*self.lines.values(), *self.can.values())
+            for served in ends:
+                await served.start()
+                opened.callback(served.close)
             for pmu in self.pmus.values():
                 await pmu.start()
                 opened.callback(pmu.close)
             group = await self._group.__aenter__()
-            self._tasks = [group.create_task(line.tend()) for line in self.lines.values()]
+            self._tasks = [group.create_task(served.tend()) for served in ends]
             for pmu in self.pmus.values():
                 self._tasks += [group.create_task(pmu.run()), group.create_task(pmu.tend())]
             self._opened = opened.pop_all()
@@ -152,11 +218,7 @@ class Plant:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for injected in self.active:
-            if injected.ends is not None:
-                injected.ends.cancel()
-        for timer in self._timers:
-            timer.cancel()
+        self._injector.stop()
         for task in self._tasks:
             task.cancel()
         await self._opened.aclose()
@@ -177,6 +239,32 @@ class Plant:
             unit.advance(now_s)
         return sum(unit.power_kw for unit in units), sum(unit.reactive_kvar for unit in units)
 
+    def _units_power(self) -> SitePower:
+        power_kw, reactive_kvar = self.site_power()
+        exported_kwh = sum(unit.exported_kwh for unit in self.units.values())
+        return SitePower(power_kw, reactive_kvar, exported_kwh)
+
+    def site_meter(self) -> SimMeter:
+        """The meter as it is now. Raises UnknownFaultError when the plant has none."""
+        if self.meter is None:
+            raise UnknownFaultError("the plant has no meter")
+        self.meter.advance(self.clock.now_s())
+        return self.meter
+
+    def bms(self, name: str) -> SimBms:
+        """The BMS of a unit. Raises UnknownFaultError."""
+        return _among(self.bmss, name, "unit with a BMS")
+
+    def inverter(self, name: str) -> SimSunSpec:
+        """The inverter of a unit as it is now. Raises UnknownFaultError."""
+        inverter = _among(self.inverters, name.removesuffix(INVERTER), "unit with an inverter")
+        inverter.advance(self.clock.now_s())
+        return inverter
+
+    def bus(self, name: str) -> CanBus:
+        """The CAN bus of a unit's BMS. Raises UnknownFaultError."""
+        return self.can[self.bms(name).settings.channel]
+
     def unit(self, name: str) -> SimUnit:
         """A unit as it is now. Raises UnknownFaultError."""
         unit = _among(self.units, name, "unit")
@@ -184,12 +272,12 @@ class Plant:
         return unit
 
     def slave(self, name: str) -> Slave:
-        """What answers for a unit or an input. Raises UnknownFaultError."""
-        return _among(self._slaves, name, "unit or input")
+        """What answers on Modbus under a name. Raises UnknownFaultError."""
+        return _among(self._slaves, name, "Modbus device")
 
     def line(self, name: str) -> Line:
-        """The line of a unit or an input. Raises UnknownFaultError."""
-        return _among(self._line_of, name, "unit or input")
+        """The line of what answers on Modbus. Raises UnknownFaultError."""
+        return _among(self._line_of, name, "Modbus device")
 
     def input(self, name: str) -> SimInput:
         """An interlock input. Raises UnknownFaultError."""
@@ -200,9 +288,13 @@ class Plant:
         return _among(self.pmus, name, "pmu")
 
     def state(self, name: str) -> dict[str, Any]:
-        """A unit in plain values, BMS-like ones too. Raises UnknownFaultError."""
+        """A unit in plain values with what its BMS said last, or the meter. Raises
+        UnknownFaultError."""
+        if name == METER:
+            return self.site_meter().state()
         unit = self.unit(name)
         battery = unit.battery
+        bms = self.bmss.get(name)
         return {
             "unit": unit.id,
             "power_kw": unit.power_kw,
@@ -221,86 +313,20 @@ class Plant:
                 {"at_s": write.at_s, "power_kw": write.power_kw, "source": write.source}
                 for write in list(unit.setpoints)[-20:]
             ],
+            **({"bms": bms.state() | self.bus(name).state()} if bms is not None else {}),
         }
-
-    # faults
-    def inject(
-        self, name: str, target: str = "", *, for_s: float | None = None, **parameters: Any
-    ) -> None:
-        """Begin a fault, for ever or for so long. The same fault there before ends first.
-
-        Raises UnknownFaultError (a ValueError) that lists what there is.
-        """
-        how = parameters_of(name, parameters)
-        if for_s is not None and not (fits(for_s, 0.0) and for_s >= 0.0):
-            raise ValueError(f"for_s is seconds, not {for_s!r}")
-        kind = KINDS[name]
-        if kind.target == GRID:
-            target = GRID
-        elif not target:
-            target = self._only(kind.target)
-        self.clear(name, target)
-        undo = kind.apply(self, target, how)
-        if undo is None:
-            return
-        injected = Injected(name, target, how, undo)
-        self.active.append(injected)
-        if for_s is not None:
-            loop = asyncio.get_running_loop()
-            injected.ends = loop.call_later(for_s, self._end, injected)
-
-    def _only(self, kind: str) -> str:
-        """The one target there is, when none was named."""
-        known: dict[str, Iterable[str]] = {"pmu": self.pmus, "input": self.inputs}
-        names = list(known.get(kind, self.units))
-        if len(names) != 1:
-            raise UnknownFaultError(f"name a {kind}; there are: {', '.join(names) or 'none'}")
-        return names[0]
-
-    def clear(self, name: str = "all", target: str = "") -> int:
-        """End this fault, or all, of this target, or of every one. How many ended."""
-        ending = [
-            injected
-            for injected in self.active
-            if name in ("all", injected.name) and target in ("", injected.target)
-        ]
-        for injected in ending:
-            self._end(injected)
-        return len(ending)
-
-    def _end(self, injected: Injected) -> None:
-        if injected in self.active:
-            self.active.remove(injected)
-            injected.undo()
-        if injected.ends is not None:
-            injected.ends.cancel()
-
-    def repeat(self, act: Callable[[], None], every_s: float) -> Undo:
-        """Do this now and every so long until undone."""
-        loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle | None = None
-
-        def again() -> None:
-            nonlocal timer
-            act()
-            if timer is not None:
-                self._timers.discard(timer)
-            timer = loop.call_later(every_s, again)
-            self._timers.add(timer)
-
-        def undo() -> None:
-            if timer is not None:
-                timer.cancel()
-                self._timers.discard(timer)
-
-        again()
-        return undo
 
 
 def _among(known: dict[str, T], name: str, kind: str) -> T:
     if name not in known:
         raise UnknownFaultError(f"no {kind} {name!r}; there are: {', '.join(known) or 'none'}")
     return known[name]
+
+
+def _inverter_layout(inverter: SimSunSpec) -> Layout:
+    image = inverter.image
+    powers = (image.address(*at) for at in POWER_POINTS if at[1] in image.names(*at))
+    return Layout(function=READ_HOLDING, powers=frozenset(powers), pairs=image.places(2))
 
 
 def _location(settings: Settings) -> LocationSettings | None:

@@ -7,12 +7,10 @@ An answer takes the time that request and answer need on a wire of the configure
 """
 
 import asyncio
-import os
-import pty
-import tty
 from pathlib import Path
 
 from vppd.sim.modbus_pdu import READ_COILS, WRITE_COILS, WRITE_REGISTER, WRITE_REGISTERS
+from vppd.sim.pty_link import PtyLink
 from vppd.sim.slave import Slave
 
 GAP_S = 0.05
@@ -53,40 +51,25 @@ class SerialLine:
     """One pseudo-terminal; several unit ids may share it."""
 
     def __init__(self, path: Path, baudrate: int) -> None:
-        self.path = path
         self.slaves: dict[int, Slave] = {}
         self.refusing = False
         self._byte_s = BITS_PER_BYTE / baudrate
         self._buffer = bytearray()
         self._gap: asyncio.TimerHandle | None = None
-        self._master = self._slave = -1
+        self._pty = PtyLink(path, self._received)
 
     async def start(self) -> None:
         """Make the pty and link it. Raises OSError when the path is taken by something else."""
-        if self.path.exists() and not self.path.is_symlink():
-            raise FileExistsError(f"{self.path} is a real device; the plant will not replace it")
-        self._master, self._slave = pty.openpty()
-        tty.setraw(self._slave)
-        os.set_blocking(self._master, False)
-        self.path.unlink(missing_ok=True)
-        self.path.symlink_to(os.ttyname(self._slave))
-        asyncio.get_running_loop().add_reader(self._master, self._read)
+        self._pty.open()
 
     async def tend(self) -> None:
         """Nothing to open again."""
 
     def close(self) -> None:
         """Take the link and the pty away."""
-        if self._master < 0:
-            return
-        asyncio.get_running_loop().remove_reader(self._master)
         if self._gap is not None:
             self._gap.cancel()
-        if self.path.is_symlink():
-            self.path.unlink()
-        os.close(self._master)
-        os.close(self._slave)
-        self._master = self._slave = -1
+        self._pty.close()
 
     def drop(self) -> None:
         """A serial line has no connection: what is half received is lost."""
@@ -97,11 +80,8 @@ class SerialLine:
         self.refusing = on
         self.drop()
 
-    def _read(self) -> None:
-        try:
-            self._buffer += os.read(self._master, 4096)
-        except (BlockingIOError, InterruptedError):
-            return
+    def _received(self, data: bytes) -> None:
+        self._buffer += data
         if self._gap is not None:
             self._gap.cancel()
         if self.refusing:
@@ -138,8 +118,5 @@ class SerialLine:
             asyncio.get_running_loop().call_later(wire_s + reply.delay_s, self._write, frame)
 
     def _write(self, frame: bytes) -> None:
-        if self._master >= 0 and not self.refusing:
-            try:
-                os.write(self._master, frame)
-            except BlockingIOError:  # nobody reads: a wire forgets
-                return
+        if not self.refusing:  # what nobody reads, a wire forgets
+            self._pty.write(frame)

@@ -1,8 +1,10 @@
-"""What answers under one Modbus unit id: a BESS unit, interlock inputs, or both, and how it
+"""What answers under one Modbus unit id: a device, interlock inputs, or both, and how it
 misbehaves when told to."""
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from vppd.core.ports import Clock
 from vppd.core.settings import InterlockInputSettings
@@ -15,7 +17,33 @@ from vppd.sim.modbus_pdu import (
     answer,
     exception,
 )
-from vppd.sim.unit import SimUnit
+
+MISSING_I16 = -0x8000
+PAIR = struct.Struct(">HH")
+
+
+class Device(Protocol):
+    """What has registers: a BESS controller, an inverter, a meter."""
+
+    def advance(self, now_s: float) -> None:
+        """Live until now."""
+
+    def read_registers(self, function: int, address: int, count: int) -> Sequence[int]:
+        """Function 3 or 4. Raises RefusedError."""
+
+    def write_registers(self, address: int, words: Sequence[int]) -> None:
+        """Functions 6 and 16. Raises RefusedError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a device keeps what a mistake in its set-up would garble: first registers in the table
+    that `function` reads, i16 power unless `floats`."""
+
+    function: int = 0
+    powers: frozenset[int] = frozenset()
+    floats: bool = False
+    pairs: frozenset[int] = frozenset()  # of values of two registers
 
 
 @dataclass(slots=True)
@@ -28,6 +56,32 @@ class Behaviour:
     exception_function: int = 0  # 0: every function
     refuse_writes_code: int = 0
     unit_id_offset: int = 0
+    swaps_words: bool = False
+    inverts_power: bool = False
+    power_factor: float = 1.0
+
+    def garble(self, layout: Layout, address: int, words: Sequence[int]) -> Sequence[int]:
+        """Registers read from that address on, as they go out."""
+        factor = self.power_factor * (-1.0 if self.inverts_power else 1.0)
+        garbled = list(words)
+        for at, _ in enumerate(words):
+            if factor != 1.0 and address + at in layout.powers:
+                _scale(garbled, at, factor, floats=layout.floats)
+        for at, _ in enumerate(words[:-1]):
+            if self.swaps_words and address + at in layout.pairs:
+                garbled[at], garbled[at + 1] = garbled[at + 1], garbled[at]
+        return garbled
+
+
+def _scale(words: list[int], at: int, factor: float, *, floats: bool) -> None:
+    """Multiply one power in place; i16 stays inside its type, and "not implemented" as it is."""
+    if not floats:
+        value = (words[at] ^ 0x8000) - 0x8000
+        if value != MISSING_I16:
+            words[at] = round(min(max(value * factor, -0x7FFF), 0x7FFF)) & 0xFFFF
+    elif at + 1 < len(words):
+        (value,) = struct.unpack(">f", PAIR.pack(words[at], words[at + 1]))
+        words[at], words[at + 1] = PAIR.unpack(struct.pack(">f", value * factor))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +122,8 @@ class Slave:
 
     def __init__(self, unit_id: int, clock: Clock) -> None:
         self.unit_id, self._clock = unit_id, clock
-        self.unit: SimUnit | None = None
+        self.device: Device | None = None
+        self.layout = Layout()
         self.inputs: list[SimInput] = []
         self.behaviour = Behaviour()
 
@@ -77,8 +132,8 @@ class Slave:
         how, function = self.behaviour, request[0]
         if how.silent:
             return None
-        if self.unit is not None:
-            self.unit.advance(self._clock.now_s())
+        if self.device is not None:
+            self.device.advance(self._clock.now_s())
         if how.exception_code and how.exception_function in (0, function):
             pdu = exception(function, how.exception_code)
         elif how.refuse_writes_code and function in WRITES:
@@ -112,13 +167,16 @@ class Slave:
             entry.healthy = bit == entry.settings.healthy
 
     def read_registers(self, function: int, address: int, count: int) -> Sequence[int]:
-        """The unit's registers. Raises RefusedError."""
-        if self.unit is None:
+        """The device's registers. Raises RefusedError."""
+        if self.device is None:
             raise RefusedError(ILLEGAL_FUNCTION)
-        return self.unit.read_registers(function, address, count)
+        words = self.device.read_registers(function, address, count)
+        if function != self.layout.function:
+            return words
+        return self.behaviour.garble(self.layout, address, words)
 
     def write_registers(self, address: int, words: Sequence[int]) -> None:
-        """The unit's registers. Raises RefusedError."""
-        if self.unit is None:
+        """The device's registers. Raises RefusedError."""
+        if self.device is None:
             raise RefusedError(ILLEGAL_FUNCTION)
-        self.unit.write_registers(address, words)
+        self.device.write_registers(address, words)

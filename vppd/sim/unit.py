@@ -18,6 +18,9 @@ Power-up defaults are all 0: off, disabled, no timeout. While the timeout has ru
 holds its power setpoint at 0: a setpoint written then reads 0 again until the heartbeat changes.
 Units with an even Modbus id answer exception 2 to a block that touches a hole, odd ones zeros.
 The bits of the status word are this simulator's own: 0 enabled, 1 charging, 2 discharging, 3 fault.
+
+Where the unit has an inverter of its own, that inverter drives the power by `SimUnit.command`; the
+registers above then only measure: what is written there is kept and read back, and moves nothing.
 """
 
 from collections import deque
@@ -28,10 +31,12 @@ from vppd.core.settings import UnitSettings
 from vppd.sim.battery import Battery
 from vppd.sim.inverter import Inverter, dc_kw
 from vppd.sim.modbus_pdu import ILLEGAL_ADDRESS, ILLEGAL_VALUE, READ_INPUT, RefusedError
+from vppd.sim.slave import Layout
 
 INPUT_FIRST, INPUT_LAST = 0x1000, 0x1022
 SETPOINT, SETPOINT_KVAR, MODE, ENABLE, RESET_ALARMS, TIMEOUT, HEARTBEAT = range(0x2000, 0x2007)
 OFF, CHARGE_ONLY, DISCHARGE_ONLY, AUTO = 0, 1, 2, 3
+LAYOUT = Layout(function=READ_INPUT, powers=frozenset({0x1005}))
 LAST_HOLDING = {"vpp-bess": RESET_ALARMS, "vpp-bess-v2": HEARTBEAT}
 HIGHEST = {MODE: AUTO, ENABLE: 1, RESET_ALARMS: 1}
 
@@ -66,8 +71,8 @@ SETPOINTS_KEPT = 8192
 
 @dataclass(frozen=True, slots=True)
 class SetpointWrite:
-    """What arrived in the setpoint register, positive = discharge, and who put it there:
-    `modbus`, `rival`, `timeout` or `reset`."""
+    """What arrived as a setpoint, positive = discharge, and who put it there: `modbus`, `rival`,
+    `timeout` or `reset` in the controller's register; `sunspec` and what else its inverter says."""
 
     at_s: float
     power_kw: float
@@ -94,7 +99,8 @@ class SimUnit:
     def __init__(
         self, settings: UnitSettings, now_s: float, frequency_hz: Callable[[], float], seed: int
     ) -> None:
-        profile = settings.modbus.profile
+        modbus = settings.modbus
+        profile = modbus.profile if modbus is not None else "vpp-bess"
         if profile not in LAST_HOLDING:
             raise ValueError(
                 f"{settings.id}: the plant knows the maps {', '.join(LAST_HOLDING)}, not {profile}"
@@ -111,10 +117,14 @@ class SimUnit:
         self.fault_bits = self.alarm_bits = 0  # injected
         self.latched_fault_bits = self.latched_alarm_bits = 0  # until alarms are reset
         self._frequency_hz = frequency_hz
-        self._holes_refuse = settings.modbus.unit_id % 2 == 0
+        self._holes_refuse = modbus is not None and modbus.unit_id % 2 == 0
         self._last_holding = LAST_HOLDING[profile]
         self._at_s = self._alive_s = now_s
         self.holding = dict.fromkeys(range(SETPOINT, self._last_holding + 1), 0)
+        self.has_inverter = settings.inverter is not None
+        self.governor: Callable[[float], None] | None = None
+        self._commanded_kw = self._commanded_kvar = 0.0
+        self.exported_kwh = 0.0  # AC, out less in, since the start
 
     # what it does
     @property
@@ -128,9 +138,27 @@ class SimUnit:
         return self.inverter.reactive_kvar
 
     @property
+    def frequency_hz(self) -> float:
+        """The grid's frequency, which its inverter measures."""
+        return self._frequency_hz()
+
+    @property
     def setpoint_kw(self) -> float:
-        """The setpoint register, positive = discharge."""
+        """The setpoint that drives it, positive = discharge."""
+        return self._commanded_kw if self.has_inverter else self._register_kw
+
+    @property
+    def _register_kw(self) -> float:
         return -0.1 * signed(self.holding[SETPOINT])
+
+    def command(self, power_kw: float, reactive_kvar: float, source: str = "sunspec") -> None:
+        """What the unit's own inverter wants from now on: kW and kvar, positive = out. It holds
+        until the next command, past the controller's enable and mode; the battery's own end (empty,
+        full, a fault word) still stops it. Kept in `setpoints` under this source, so call it for a
+        write, a revert or a rival, not for every step: for what moves by itself set `governor`,
+        which is called with the instant before each step of at most STEP_S and may command."""
+        self._commanded_kw, self._commanded_kvar = power_kw, reactive_kvar
+        self.setpoints.append(SetpointWrite(self._at_s, power_kw, source))
 
     @property
     def timed_out(self) -> bool:
@@ -156,13 +184,25 @@ class SimUnit:
         self.battery.dc_kw = self.inverter.dc_kw
 
     def _step(self, duration_s: float) -> None:
+        if self.governor is not None:
+            self.governor(self._at_s)
         inverter = self.inverter
         inverter.advance(self._command_kw(), self._command_kvar(), duration_s)
         self.battery.advance(dc_kw(inverter.mean_kw), duration_s)
+        self.exported_kwh += inverter.mean_kw * duration_s / 3600.0
+
+    @property
+    def _mode(self) -> int:
+        """What the controller lets through; an inverter of its own does not ask it."""
+        if self.faulted:
+            return OFF
+        if self.has_inverter:
+            return AUTO
+        return self.holding[MODE] if self.holding[ENABLE] else OFF
 
     def _command_kw(self) -> float:
-        mode, command_kw = self.holding[MODE], self.setpoint_kw
-        if not self.holding[ENABLE] or mode == OFF or self.faulted:
+        mode, command_kw = self._mode, self.setpoint_kw
+        if mode == OFF:
             return 0.0
         if command_kw > 0.0 and (mode == CHARGE_ONLY or self.battery.soc_pct <= EMPTY_PCT):
             return 0.0
@@ -171,8 +211,10 @@ class SimUnit:
         return command_kw
 
     def _command_kvar(self) -> float:
-        if not self.holding[ENABLE] or self.holding[MODE] == OFF or self.faulted:
+        if self._mode == OFF:
             return 0.0
+        if self.has_inverter:
+            return self._commanded_kvar
         return -0.1 * signed(self.holding[SETPOINT_KVAR])
 
     @property
@@ -187,15 +229,16 @@ class SimUnit:
     def set_setpoint(self, raw: int, source: str) -> None:
         """Put a raw word (positive = charging) into the setpoint register."""
         self.holding[SETPOINT] = raw
-        self.setpoints.append(SetpointWrite(self._at_s, self.setpoint_kw, source))
+        self.setpoints.append(SetpointWrite(self._at_s, self._register_kw, source))
 
     def reset(self) -> None:
-        """Power-up: every holding register to its default."""
+        """Power-up of the controller: every holding register to its default."""
         for address in self.holding:
             self.holding[address] = 0
         self.setpoints.append(SetpointWrite(self._at_s, 0.0, "reset"))
         self._alive_s = self._at_s
-        self.inverter.power_kw = self.inverter.reactive_kvar = 0.0
+        if not self.has_inverter:
+            self.inverter.power_kw = self.inverter.reactive_kvar = 0.0
 
     # what the wire sees
     def read_registers(self, function: int, address: int, count: int) -> Sequence[int]:

@@ -7,10 +7,10 @@ a plain call: no await, so no other task runs between a read and its publish.
 import asyncio
 from collections.abc import Callable
 
-from vppd.core.model import Plan, Point, Reading, Snapshot, Synchro, UnitId
+from vppd.core.model import Cells, Plan, Point, Reading, Snapshot, Synchro, UnitId
 from vppd.core.ports import Clock
 
-Message = Reading | Synchro | Plan
+Message = Reading | Synchro | Plan | Cells
 Tap = Callable[[Message], None]
 
 
@@ -22,6 +22,7 @@ class Bus:
         self._taps: list[Tap] = []
         self._readings: dict[tuple[UnitId, Point], Reading] = {}
         self._synchros: dict[UnitId, Synchro] = {}
+        self._cells: dict[UnitId, Cells] = {}
         self._plans: dict[tuple[UnitId, str], Plan] = {}
         self._frequency = asyncio.Event()
 
@@ -36,6 +37,8 @@ class Bus:
         elif isinstance(message, Synchro):
             self._synchros[message.source] = message
             self._frequency.set()
+        elif isinstance(message, Cells):
+            self._cells[message.unit] = message
         else:
             self._plans[message.unit, message.source] = message
         for tap in self._taps:
@@ -48,7 +51,11 @@ class Bus:
     def snapshot(self) -> Snapshot:
         """All that is known now, frozen."""
         return Snapshot(
-            self._clock.now_s(), self._clock.utc(), dict(self._readings), dict(self._synchros)
+            self._clock.now_s(),
+            self._clock.utc(),
+            dict(self._readings),
+            dict(self._synchros),
+            dict(self._cells),
         )
 
     def plans(self) -> tuple[Plan, ...]:

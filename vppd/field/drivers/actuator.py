@@ -20,10 +20,11 @@ from vppd.core.model import (
     WriteResult,
 )
 from vppd.core.ports import Clock, Report
-from vppd.core.profile import DeviceProfile, Step, Writable
-from vppd.field.decode import check_writable, encode
+from vppd.core.profile import DeviceProfile, Kind, Step, Writable
+from vppd.field.decode import check_writable, framed, framed_value
 from vppd.field.drivers.echo import Echo
 from vppd.field.drivers.setpoint import Frame, Purpose, Setpoint, is_volatile, setpoints
+from vppd.field.drivers.wear import Wear
 from vppd.field.presence import Presence
 
 RENEWAL_MAX_S = 2.5
@@ -31,7 +32,9 @@ REFUSED_PAUSE_S = 1.0  # the same setpoint is not offered sooner to a device tha
 SEQUENCE_PAUSE_S = 2.0
 TIMER_PAUSE_MAX_S = 60.0
 SEQUENCE_REFUSALS = 3
-COUNTER_MAX = 0xFFFF
+LOOK_WAIT_S = 1.0  # a setpoint that waits for a look at the device goes without it then
+RELEASE_WAIT_S = 5.0  # a release waits so long for its 0 to be read back, then goes on
+WORD_MAX, LONG_MAX = 0xFFFF, 0xFFFFFFFF
 
 
 class ModbusActuator:
@@ -62,7 +65,13 @@ class ModbusActuator:
         self._restarted = False
         self._finishing = self._leaving = False  # 0 is awaited; on_stop is being written
         self._finished = asyncio.Event()
+        self._giving = False  # the device is to be given back once it holds 0
+        self._parting = False  # it does: the `release` steps are being written
+        self._given = False  # they were answered: nothing is written to it any more
+        self._giving_s = math.inf
+        self._wear = Wear(profile, presence.counters)
         self._due_s = math.inf
+        self.idle = (Outcome.REFUSED, "its profile writes no setpoint")  # why it cannot write
         # What its link and its poll are told, once it has them.
         self.wake: Callable[[], None] = _nobody  # something is due
         self.hurry: Callable[[], None] = _nobody  # a read-back is awaited
@@ -74,21 +83,40 @@ class ModbusActuator:
         self._newest = cleared
         now_s = self._clock.now_s()
         if not self._setpoints:
-            self._tell(Outcome.REFUSED, "its profile writes no setpoint")
+            self._tell(*self.idle)
             return
         for each in self._setpoints:
             each.aim(cleared)
-            self._judge_need(each, now_s)
+            if each.wanted:
+                self._judge_need(each, now_s)
         if self._beats and now_s - self._beat_s >= self._profile.revert.heartbeat_s:
             self._beat_waits_s = min(self._beat_waits_s, now_s)
-        if all(each.target == each.sent and each.waits_s == math.inf for each in self._setpoints):
+        if all(each.target == each.sent and each.waits_s == math.inf for each in self._wanted()):
             self._tell(Outcome.HELD, cleared_at_s=cleared.at_s)
         self._reschedule(now_s)
 
     def enable(self, *, on: bool) -> None:
         """Send the enable or disable sequence; it is sent again when the device restarts."""
+        if self._given:
+            self._forget(reopened=False)
+        for code in (Code.RELEASED, Code.WRITE_REFUSED):
+            self._echo.tell(code, False, self._clock.now_s(), "taken back")
+        self._giving = self._parting = self._given = False
         self._on = on
         self._begin(self._sequence())
+
+    @property
+    def releases(self) -> bool:
+        """Whether its profile says how to give the device back to its own control."""
+        return bool(self._profile.release)
+
+    def release(self) -> None:
+        """Write the `release` steps once the device holds 0, and nothing after them."""
+        if not self._given:
+            self._giving, self._parting, self._giving_s = True, False, math.inf
+            self._steps.clear()
+            self.hurry()
+            self._reschedule(self._clock.now_s())
 
     def reset_alarms(self) -> None:
         """Ask the device to reset its own alarms, where its profile can."""
@@ -99,9 +127,9 @@ class ModbusActuator:
     async def finish(self) -> None:
         """Return when the 0 offered before was read back and `on_stop` was answered, or when the
         device is lost."""
-        if not self._setpoints or self.presence.up is not True:
+        if not self._setpoints or self._given or self.presence.up is not True:
             return
-        self._finishing = True
+        self._finishing, self._giving = True, False
         self.hurry()
         self.wake()
         await self._finished.wait()
@@ -116,14 +144,22 @@ class ModbusActuator:
         """The write to send at this instant, if any."""
         self._drop_needless_steps()
         for due_s, purpose in self._candidates(now_s):
-            if due_s <= now_s:
-                return self._frame(purpose)
+            if due_s > now_s:
+                continue
+            frame = self._frame(purpose)
+            off = not self._giving and (not self._on or self._leaving)
+            if frame is None or self._wear.affords(frame, now_s, off=off):
+                return frame
+            text = f"not sent: {self._profile.nvm_writes_per_day} such writes a day are spent"
+            self._echo.tell(Code.WRITE_BUDGET, True, now_s, f"{', '.join(frame.writes)} {text}")
+            self._refused(frame, text, now_s)
         self._reschedule(now_s)
         return None
 
     def written(self, frame: Frame, at_s: float) -> None:
         """The device answered the write."""
-        self._count(frame)
+        self.presence.counters.writes += 1
+        self._wear.sent(frame, at_s)
         match frame.purpose:
             case Purpose.SETPOINT:
                 self._setpoint_written(frame, at_s)
@@ -134,7 +170,8 @@ class ModbusActuator:
                 self._step_done(at_s)
             case Purpose.HEARTBEAT:
                 self._beat_s, self._beat_waits_s = at_s, math.inf
-                self._echo.beat_written(frame.registers[0], at_s)
+                spec = self._profile.writes[Writable.HEARTBEAT]
+                self._echo.beat_written(int(framed_value(spec, frame.registers)), at_s)
         if self._restarted and self._timer_set and not self._steps:
             self._restarted = False
             self._echo.tell(Code.DEVICE_RESET, False, at_s, "programmed again")
@@ -142,6 +179,10 @@ class ModbusActuator:
 
     def refused(self, frame: Frame, text: str, at_s: float) -> None:
         """The device answered that it will not."""
+        self._wear.sent(frame, at_s)
+        self._refused(frame, text, at_s)
+
+    def _refused(self, frame: Frame, text: str, at_s: float) -> None:
         told = f"{', '.join(frame.writes)} {text}"
         match frame.purpose:
             case Purpose.SETPOINT:
@@ -164,6 +205,7 @@ class ModbusActuator:
 
     def unanswered(self, frame: Frame, text: str, at_s: float) -> None:
         """No answer: what the device holds is unknown."""
+        self._wear.sent(frame, at_s)
         if frame.purpose is Purpose.SETPOINT:
             each = self._setpoint_of(frame)
             each.forget()
@@ -190,6 +232,10 @@ class ModbusActuator:
             if value is not None and math.isfinite(value)
         }
         self._echo.take(seen)
+        if self._wear.room(begun_s):
+            self._echo.tell(Code.WRITE_BUDGET, False, begun_s, "there is room again")
+        if self._given:
+            return
         settled = self._on and not self._steps and begun_s >= self._steps_s
         asserted = self._profile.enable if settled else ()
         if text := self._echo.restarted(seen, begun_s, asserted):
@@ -199,6 +245,8 @@ class ModbusActuator:
         if not self._echo.check_timer(seen, begun_s) and self._timer_set:
             self._timer_set, self._timer_s = False, begun_s
         same = self._echo.check_setpoint(seen, begun_s)
+        if self._giving:
+            self._give(begun_s, same=same)
         if self._finishing and same and self._holds_zero():
             self._finishing, self._leaving = False, True
             self._begin(self._profile.on_stop)
@@ -218,12 +266,18 @@ class ModbusActuator:
         if paused or (each.target == each.sent and not stale and not self._echo.disputed):
             each.waits_s = math.inf
         else:
+            if each.waits_s == math.inf and self._echo.wary(now_s):
+                self.hurry()
             each.waits_s = min(each.waits_s, now_s)
 
     def _candidates(self, now_s: float) -> Iterator[tuple[float, Purpose]]:
         """What waits to be sent, most urgent first, each with the time it is due."""
+        if self._given:
+            return
         newest = self._newest
         live = newest is not None and now_s < newest.valid_until_s
+        if self._parting or self._leaving:  # a setpoint may take back what is being given
+            live = False
         waiting = self._waiting() if live else None
         if waiting is not None and self._at_zero():
             yield waiting.due_s, Purpose.SETPOINT
@@ -236,9 +290,15 @@ class ModbusActuator:
         if beat and overdue:
             yield self._beat_waits_s, Purpose.HEARTBEAT
         if waiting is not None and self._timer_set and not self._steps:
-            yield waiting.due_s, Purpose.SETPOINT
+            yield self._looked_s(waiting, now_s), Purpose.SETPOINT
         if beat and not overdue:
             yield self._beat_waits_s, Purpose.HEARTBEAT
+
+    def _looked_s(self, waiting: Setpoint, now_s: float) -> float:
+        """When a setpoint is due; after a dispute not before the device was looked at."""
+        if not self._echo.wary(now_s) or self._echo.looked_s >= waiting.waits_s:
+            return waiting.due_s
+        return max(waiting.due_s, waiting.waits_s + LOOK_WAIT_S)
 
     def _frame(self, purpose: Purpose) -> Frame | None:
         match purpose:
@@ -252,19 +312,22 @@ class ModbusActuator:
             case Purpose.STEP:
                 return self._one(purpose, self._steps[0].write, self._steps[0].value)
             case Purpose.HEARTBEAT:
-                count = self._echo.beat % COUNTER_MAX + 1  # never 0, which is what a restart shows
+                wide = self._profile.writes[Writable.HEARTBEAT].type is Kind.U32
+                most = LONG_MAX if wide else WORD_MAX
+                count = self._echo.beat % most + 1  # never 0, which is what a restart shows
                 return self._one(purpose, Writable.HEARTBEAT, count)
 
     def _setpoint_frame(self, each: Setpoint) -> Frame:
         spec = each.specs[0]
         cleared_at_s = self._newest.at_s if self._newest is not None else 0.0
         return Frame(
-            Purpose.SETPOINT, spec.address, each.target, spec.function, each.writes, cleared_at_s
+            Purpose.SETPOINT, each.address, each.target, spec.function, each.writes, cleared_at_s
         )
 
     def _one(self, purpose: Purpose, write: Writable, value: float) -> Frame:
         spec = self._profile.writes[write]
-        return Frame(purpose, spec.address, encode(spec, value), spec.function, (write,))
+        address, registers = framed(spec, value)
+        return Frame(purpose, address, registers, spec.function, (write,))
 
     def _waiting(self) -> Setpoint | None:
         return next((each for each in self._setpoints if each.waits_s < math.inf), None)
@@ -276,10 +339,13 @@ class ModbusActuator:
             self.wake()
 
     def _at_zero(self) -> bool:
-        return not any(any(each.target) for each in self._setpoints)
+        return all(each.zero for each in self._wanted())
 
     def _holds_zero(self) -> bool:
-        return all(each.sent is not None and not any(each.sent) for each in self._setpoints)
+        return all(each.holds_zero for each in self._wanted())
+
+    def _wanted(self) -> Iterator[Setpoint]:
+        return (each for each in self._setpoints if each.wanted)
 
     def _setpoint_of(self, frame: Frame) -> Setpoint:
         return next(each for each in self._setpoints if each.writes == frame.writes)
@@ -287,7 +353,12 @@ class ModbusActuator:
     # ---- sequences ----------------------------------------------------------------------------
 
     def _begin(self, steps: tuple[Step, ...]) -> None:
-        self._steps = deque(steps)
+        wanted = {write for each in self._wanted() for write in each.writes}
+        self._steps = deque(
+            step
+            for step in steps
+            if step.write is not Writable.REACTIVE_ENABLED or Writable.REACTIVE_KVAR in wanted
+        )
         self._steps_s, self._refusals = self._clock.now_s(), 0
         self._reschedule(self._steps_s)
 
@@ -300,6 +371,8 @@ class ModbusActuator:
             self._begin(self._sequence())
 
     def _sequence(self) -> tuple[Step, ...]:
+        if self._giving:
+            return self._profile.release if self._parting else ()
         return self._profile.enable if self._on else self._profile.disable
 
     def _drop_needless_steps(self) -> None:
@@ -319,6 +392,7 @@ class ModbusActuator:
                 each.forget()
                 self._echo.setpoint_unknown()
         self._end_when_left()
+        self._end_when_given(at_s)
 
     def _step_refused(self, at_s: float) -> None:
         self._refusals += 1
@@ -326,10 +400,32 @@ class ModbusActuator:
         if self._refusals >= SEQUENCE_REFUSALS:
             self._steps.clear()
             self._end_when_left()
+            if self._parting:
+                self._giving = self._parting = False
+                text = "it refuses to be released and is held at 0"
+                self._echo.tell(Code.WRITE_REFUSED, True, at_s, text)
 
     def _end_when_left(self) -> None:
         if self._leaving and not self._steps:
             self._finished.set()
+
+    def _give(self, at_s: float, *, same: bool) -> None:
+        """Begin the `release` steps when 0 was read back; or was answered, and something else is
+        read for long."""
+        if self._steps or not self._holds_zero():
+            return
+        self._giving_s = min(self._giving_s, at_s)
+        if same or at_s - self._giving_s >= RELEASE_WAIT_S:
+            self._begin(self._profile.release)
+            self._parting = True
+
+    def _end_when_given(self, at_s: float) -> None:
+        if self._parting and not self._steps:
+            self._giving, self._parting, self._given = False, False, True
+            self._forget(reopened=False)
+            for code in (Code.DEVICE_DISABLED, Code.REVERT_NOT_SET):
+                self._echo.tell(code, False, at_s, "released")
+            self._echo.tell(Code.RELEASED, True, at_s, "given back to its own control")
 
     def _forget(self, *, reopened: bool) -> None:
         for each in self._setpoints:
@@ -370,11 +466,6 @@ class ModbusActuator:
                 cleared_at_s,
             )
         )
-
-    def _count(self, frame: Frame) -> None:
-        self.presence.counters.writes += 1
-        if not is_volatile(self._profile.writes[write] for write in frame.writes):
-            self.presence.counters.nvm_writes += 1
 
 
 def _nobody() -> None:

@@ -13,6 +13,7 @@ from vppd.core.profile import DeviceProfile, Step, Writable
 from vppd.field.decode import encode, written
 
 FELL_AGAIN_S = 60.0
+WARY_S = 60.0  # after a dispute
 
 Seen = Mapping[Point, float]  # what one poll showed of the registers we write
 
@@ -29,16 +30,22 @@ class Echo:
         self._judged = False  # a dispute is told once for each write
         self._timer_s = self._beat_s = math.inf
         self._reopened = self._beat_refused = False
-        self._fell_s = -math.inf
+        self._fell_s = self._reverted_s = -math.inf
         self._active: dict[Code, bool] = {}
         self._seen: dict[Point, float] = {}
+        self._wrote_s, self._lapsed = math.inf, False  # its timer ran out between two setpoints
         self.disputed = False  # the device shows another setpoint than it answered
+        self.looked_s = -math.inf  # when the poll began that showed the setpoint last
+        self._wary_s = -math.inf  # until then every write is preceded by a look
         self.beat = 0  # the heartbeat count that the device holds, as far as known
 
     # ---- what was told to the device ----------------------------------------------------------
 
     def setpoint_written(self, values: Mapping[Writable, float], at_s: float) -> None:
         """The device answered to hold these setpoints."""
+        if at_s - self._wrote_s >= self._profile.revert.timeout_s:
+            self._lapsed = self._profile.revert.kind == "timeout"
+        self._wrote_s = at_s
         self._held, self._held_s = values, at_s
         self.disputed = self._judged = False
 
@@ -95,11 +102,20 @@ class Echo:
         states = list(self._states(seen, asserted))
         wrong = [text for text in states if text]
         reopened, self._reopened = self._reopened, self._reopened and not states
-        at_once = len(wrong) == len(states) > 1
+        lapsed, self._lapsed = self._lapsed, self._lapsed and not states
+        lone = len(states) == 1 and (lapsed or self._timer_fell(seen, begun_s))
+        at_once = len(wrong) == len(states) and (len(states) > 1 or lone)
+        if wrong and lapsed and lone:
+            return "after silence " + ", ".join(wrong)
         if wrong and (reopened or at_once) and begun_s - self._fell_s > FELL_AGAIN_S:
             self._fell_s = begun_s
             return ("after reconnecting " if reopened else "") + ", ".join(wrong)
         return ""
+
+    def wary(self, now_s: float) -> bool:
+        """Whether the setpoint was disputed of late: a rival's write that is overwritten before it
+        was read would not be seen."""
+        return now_s < self._wary_s
 
     def check_enabled(self, seen: Seen, begun_s: float, asserted: Iterable[Step]) -> None:
         """Tell when the device is not in the state its enable sequence asserted."""
@@ -125,6 +141,8 @@ class Echo:
     def check_setpoint(self, seen: Seen, begun_s: float) -> bool:
         """Report the verdict on the last answered setpoint. True: the device holds it."""
         shown_kw = self._shown(Writable.POWER_KW, seen)
+        if shown_kw is not None:
+            self.looked_s = begun_s
         expected_kw = self._held.get(Writable.POWER_KW)
         if shown_kw is None or expected_kw is None or begun_s < self._held_s or self._judged:
             return False
@@ -133,17 +151,36 @@ class Echo:
             for write, value in self._held.items()
             if (shown := self._shown(write, seen)) is not None
         }
-        wrong = [text for text in compared.values() if text]
+        if self._profile.writes[Writable.POWER_KW].before:  # its frame also switches the device on
+            compared.update(self._switched_off(seen))
+        wrong = {write: text for write, text in compared.items() if text}
         verdict = ReadBack.SAME
         if wrong:
-            power = Writable.POWER_KW
-            fallen = not self._differs(power, (shown_kw, self._profile.revert.power_kw))
-            verdict = ReadBack.REVERTED if fallen and compared[power] else ReadBack.CHANGED
+            fallen = self._fallen(wrong, seen, begun_s)
+            verdict = ReadBack.REVERTED if fallen else ReadBack.CHANGED
             self.disputed = self._judged = True
+            self._wary_s = begun_s + WARY_S
         self._report(
-            ReadBackResult(self._unit, verdict, expected_kw, shown_kw, begun_s, ", ".join(wrong))
+            ReadBackResult(
+                self._unit,
+                verdict,
+                expected_kw,
+                shown_kw,
+                begun_s,
+                ", ".join(wrong.values()),
+                self._held.get(Writable.REACTIVE_KVAR),
+                self._shown(Writable.REACTIVE_KVAR, seen),
+            )
         )
         return verdict is ReadBack.SAME
+
+    def told(self) -> Mapping[Code, bool]:
+        """The notices told so far, and whether they stand."""
+        return self._active
+
+    def go_on_from(self, told: Mapping[Code, bool]) -> None:
+        """Another memory told these notices before: end them as one's own."""
+        self._active = dict(told)
 
     def tell(self, code: Code, active: bool, at_s: float, text: str) -> None:
         """Report a notice when it begins or ends."""
@@ -153,9 +190,41 @@ class Echo:
 
     # ---- inside -------------------------------------------------------------------------------
 
+    def _fallen(self, wrong: Iterable[Writable], seen: Seen, begun_s: float) -> bool:
+        """Whether the device fell back by itself: it can, and all that is wrong reads what it falls
+        back to. Twice within a minute, and each time sooner than its timer runs out, is somebody
+        who writes just that."""
+        revert = self._profile.revert
+        homes = {Writable.POWER_KW: revert.power_kw, Writable.REACTIVE_KVAR: 0.0}
+        if self._let_go(seen):
+            shown_now = {write: self._shown(write, seen) for write in wrong}
+            homes = {write: value for write, value in shown_now.items() if value is not None}
+        shown = [(write, self._shown(write, seen)) for write in wrong]
+        if revert.kind == "none" or any(
+            value is None or write not in homes or self._differs(write, (value, homes[write]))
+            for write, value in shown
+        ):
+            return False
+        beat_s = self._beat_s if self._beat_s < math.inf else -math.inf
+        early = begun_s - max(self._held_s, beat_s) < revert.timeout_s
+        again = begun_s - self._reverted_s <= FELL_AGAIN_S
+        self._reverted_s = begun_s
+        return not (early and again)
+
     def _shown(self, write: Writable, seen: Seen) -> float | None:
         spec = self._profile.writes.get(write)
         return seen.get(spec.read_back) if spec is not None else None
+
+    def _let_go(self, seen: Seen) -> bool:
+        """Whether a device that has no setpoint to fall back to went to its own mode instead."""
+        spec = self._profile.writes[Writable.POWER_KW]
+        shown = self._shown(Writable.ENABLED, seen)
+        home = [step.value for step in self._profile.release if step.write is Writable.ENABLED]
+        return spec.mirror and shown is not None and shown in home
+
+    def _timer_fell(self, seen: Seen, begun_s: float) -> bool:
+        """Whether the revert timer was programmed and reads 0."""
+        return begun_s >= self._timer_s and self._shown(Writable.COMMAND_TIMEOUT_S, seen) == 0.0
 
     def _states(self, seen: Seen, asserted: Iterable[Step]) -> Iterator[str]:
         """For each asserted state that was read: nothing, or what it reads instead."""
@@ -164,11 +233,23 @@ class Echo:
             if step.write not in _NO_STATE and shown is not None:
                 yield self._differs(step.write, (shown, step.value))
 
+    def _switched_off(self, seen: Seen) -> Mapping[Writable, str]:
+        """That the device is not in the state its setpoint was written with."""
+        switch = Writable.ENABLED
+        shown = self._shown(switch, seen)
+        on = [step.value for step in self._profile.enable if step.write is switch]
+        if shown is None or not on:
+            return {}
+        return {switch: self._differs(switch, (shown, on[0]))}
+
     def _differs(self, write: Writable, values: tuple[float, float]) -> str:
         """Nothing when shown and told are within half a count of the coarser register."""
         shown, told = values
         spec = self._profile.writes[write]
-        scale = max(abs(spec.scale), abs(self._profile.points[spec.read_back].scale))
+        shown_by = self._profile.points[spec.read_back]
+        scale = abs(spec.scale)
+        if shown_by.scale_register is None:  # else it shows the register written, by its exponent
+            scale = max(scale, abs(shown_by.scale))
         if abs(shown - told) <= 0.5 * scale:
             return ""
         return f"{spec.read_back} reads {shown:g}, not {told:g}"

@@ -7,7 +7,7 @@ from enum import Enum
 
 from vppd.core.model import Cleared
 from vppd.core.profile import DeviceProfile, Writable, WriteSpec
-from vppd.field.decode import encode, register_count, written
+from vppd.field.decode import encode, framed, framed_value, register_count, written
 from vppd.field.drivers.modbus import WRITE_SEVERAL
 
 SETPOINTS = (Writable.POWER_KW, Writable.REACTIVE_KVAR)
@@ -42,6 +42,8 @@ class Setpoint:
     specs: tuple[WriteSpec, ...]
     target: tuple[int, ...] = ()
     aimed: tuple[float, float] | None = None  # kW and kvar that the target was made of
+    zero: bool = True  # the target is 0
+    asked: bool = False  # something else than 0 was asked for once
     sent: tuple[int, ...] | None = None  # as last answered; None: what it holds is unknown
     values: Mapping[Writable, float] = field(default_factory=dict)  # the same in our units
     sent_s: float = -math.inf
@@ -54,6 +56,21 @@ class Setpoint:
     def due_s(self) -> float:
         return max(self.waits_s, self.tried_s + max(spec.period_s for spec in self.specs))
 
+    @property
+    def address(self) -> int:
+        """Where its frame begins."""
+        return self.specs[0].address - len(self.specs[0].before)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is written at all."""
+        return self.asked or not all(spec.when_asked for spec in self.specs)
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether the device answered to hold 0."""
+        return self.sent is not None and not any(self.values.values())
+
     def aim(self, cleared: Cleared) -> None:
         """Encode what was cleared."""
         wanted = (cleared.power_kw, cleared.reactive_kvar)
@@ -61,23 +78,34 @@ class Setpoint:
             return
         self.aimed = wanted
         asked = dict(zip(SETPOINTS, wanted, strict=True))
-        parts = (
-            encode(spec, asked[write]) for write, spec in zip(self.writes, self.specs, strict=True)
-        )
-        self.target = tuple(register for part in parts for register in part)
+        if len(self.specs) == 1:
+            self.target = framed(self.specs[0], asked[self.writes[0]])[1]
+        else:
+            parts = (
+                encode(spec, asked[write])
+                for write, spec in zip(self.writes, self.specs, strict=True)
+            )
+            self.target = tuple(register for part in parts for register in part)
+        self.zero = not any(self._values(self.target).values())
+        self.asked = self.asked or not self.zero
 
     def hold(self, registers: tuple[int, ...]) -> None:
         """The device answered to hold these."""
-        size = len(registers) // len(self.specs)
         self.sent, self.refused = registers, None
-        self.values = {
-            write: written(spec, registers[at * size : (at + 1) * size])
-            for at, (write, spec) in enumerate(zip(self.writes, self.specs, strict=True))
-        }
+        self.values = self._values(registers)
 
     def forget(self) -> None:
         """What the device holds is not known."""
         self.sent, self.values = None, {}
+
+    def _values(self, registers: tuple[int, ...]) -> dict[Writable, float]:
+        if len(self.specs) == 1:
+            return {self.writes[0]: framed_value(self.specs[0], registers)}
+        size = len(registers) // len(self.specs)
+        return {
+            write: written(spec, registers[at * size : (at + 1) * size])
+            for at, (write, spec) in enumerate(zip(self.writes, self.specs, strict=True))
+        }
 
 
 def is_volatile(specs: Iterable[WriteSpec]) -> bool:
@@ -99,6 +127,12 @@ def setpoints(profile: DeviceProfile) -> tuple[Setpoint, ...]:
             power.function == reactive.function == WRITE_SEVERAL
             and power.address + size == reactive.address
             and size == register_count(reactive)
+            and not any(_more(spec) for spec in (power, reactive))
         ):
             return (Setpoint((first, second), (power, reactive)),)
     return tuple(Setpoint((write,), (spec,)) for write, spec in given)
+
+
+def _more(spec: WriteSpec) -> bool:
+    """Whether its frame holds more than the value, or it is not always written."""
+    return bool(spec.mirror or spec.before or spec.after or spec.when_asked)

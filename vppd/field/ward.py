@@ -1,0 +1,124 @@
+"""One unit at the gate: all that is remembered of it, and what follows from that. Decides nothing.
+
+A device that the gate does not command gives what it likes: one that is only read, one that an
+operator released, one that a rival won. What it measures counts at the connection.
+"""
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+
+from vppd.core.alarms import Code
+from vppd.core.asset import Asset
+from vppd.core.model import Cleared, Limit, Point, Snapshot, UnitState
+from vppd.core.ports import Actuator
+from vppd.field.audit import is_silence
+from vppd.field.latches import Latches
+from vppd.field.rule import Notes, Rule, Verdict
+from vppd.field.standing import CUT_KW, Standing
+
+MEND_S = 1.0  # a device that was told to reset its own faults shows it only so long after
+REVERT_GRACE_S = 1.0  # beyond its own timer a lost unit may still do what it was told so long
+POWERS = (Point.POWER_KW, Point.INVERTER_KW)
+RAMPS = frozenset({Code.RAMP, Code.DEVICE_RAMP})
+
+
+class Want(Enum):
+    """What a device is to be, setpoints aside."""
+
+    ON = "on"
+    OFF = "off"
+    RELEASED = "released"  # its own, and not written to
+
+
+@dataclass(slots=True)
+class Ward:
+    """One unit at the gate, with all it remembers."""
+
+    asset: Asset
+    actuator: Actuator | None
+    rules: tuple[Rule, ...]
+    rating: Limit
+    standing: Standing
+    missing: set[Point]
+    notes: dict[Code, Notes] = field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    room: Limit = field(default_factory=lambda: Limit(0.0, 0.0, Code.STARTING))
+    frequency_kw: float = 0.0
+    want: Want | None = None  # None: its writer was not told yet
+    pardoned_s: float = -math.inf  # when an operator reset it last
+
+    def mending(self, verdict: Verdict, now: Snapshot) -> bool:
+        """Whether what was read of a device's faults is older than its own reset: it holds the
+        unit at 0, but it does not latch again what an operator has just reset."""
+        faults = now.readings.get((self.asset.id, Point.FAULT_BITS))
+        if verdict.rule is not Code.DEVICE_FAULT or faults is None:
+            return False
+        return faults.at_s < self.pardoned_s + MEND_S
+
+
+def want(ward: Ward, latches: Latches) -> Want:
+    """What a unit is to be now. A released one stays so but for a trip, which stops everything; a
+    rival is no reason to take it back."""
+    latched = latches.trips(ward.asset)
+    tripping = any(verdict.trips for verdict in ward.verdicts)
+    if latches.released(ward.asset.id) is not None:
+        tripped = tripping or any(latch.code is not Code.RIVAL for latch in latched)
+        return Want.OFF if tripped else Want.RELEASED
+    held = tripping or latched or latches.disabled(ward.asset.id)
+    return Want.OFF if held else Want.ON
+
+
+def ghost_kw(ward: Ward, now: Snapshot, latches: Latches) -> tuple[float, float] | None:
+    """The least and the most that a unit may give beyond what it is told, kW: one that is not
+    commanded, or has gone silent. None: it does as it is told."""
+    standing = ward.standing
+    rival = any(latch.code is Code.RIVAL for latch in latches.trips(ward.asset))
+    if ward.asset.read_only or standing.released or standing.yields or rival:
+        return _own_kw(ward, now, rival=rival or standing.yields)
+    if standing.up is not False and _measured_kw(ward, now):
+        return None
+    reverted_s = standing.held_s + ward.asset.revert_s + REVERT_GRACE_S
+    if ward.asset.reverts and now.now_s >= reverted_s:
+        return None
+    return standing.held_kw
+
+
+def state_of(ward: Ward, cleared: Cleared, latches: Latches) -> UnitState:
+    """A unit in one word."""
+    if latches.trips(ward.asset):
+        return UnitState.TRIPPED
+    if latches.disabled(ward.asset.id) or latches.released(ward.asset.id) is not None:
+        return UnitState.DISABLED
+    if ward.standing.up is False:
+        return UnitState.LOST
+    if ward.missing:
+        return UnitState.STARTING
+    if any(is_silence(verdict) for verdict in ward.verdicts):
+        return UnitState.LOST
+    if any(verdict.rule is Code.RETURNING for verdict in ward.verdicts):
+        return UnitState.STARTING
+    got_kw, cut = abs(cleared.power_kw), not set(cleared.bound_by) <= RAMPS
+    if (ward.room.low_kw == 0.0 and ward.room.high_kw == 0.0) or (cut and got_kw <= CUT_KW):
+        return UnitState.STOPPED
+    if cut:
+        return UnitState.LIMITED
+    return UnitState.RUNNING if got_kw > CUT_KW else UnitState.READY
+
+
+def _own_kw(ward: Ward, now: Snapshot, *, rival: bool) -> tuple[float, float]:
+    """What a device that is not commanded gives: measured, else what the rival set, else all."""
+    known_kw = _measured_kw(ward, now)
+    if not known_kw and rival:
+        set_kw = now.fresh(ward.asset.id, Point.SETPOINT_KW)
+        known_kw = [] if set_kw is None else [set_kw]
+    rated_kw = ward.asset.rated_kw
+    known_kw = known_kw or [-rated_kw, rated_kw]
+    return min(0.0, *known_kw), max(0.0, *known_kw)
+
+
+def _measured_kw(ward: Ward, now: Snapshot) -> list[float]:
+    """Its power as every device of it measures it."""
+    values = (now.fresh(ward.asset.id, point) for point in POWERS)
+    return [value for value in values if value is not None]
