@@ -245,7 +245,10 @@ def write_site(config: Path, servers: dict[str, Server], pmus: dict[str, Replaye
         for name, pmu in pmus.items()
     ]
     (config / "grid.yaml").write_text(
-        "pmu:\n" + "".join(sources) + "droop: {rocof_gain_pu_per_hz_per_s: 0, max_power_kw: 400}\n"
+        "pmu:\n"
+        + "".join(sources)
+        + "sources: {agree_hz: 1.0, frozen_s: 3600}\n"  # recorded apart, one frame for ever
+        + "droop: {rocof_gain_pu_per_hz_per_s: 0, max_power_kw: 400}\n"
     )
     shipped = (PROFILES / f"{SHIPPED}.yaml").read_text()
     own = shipped.replace("table: input", "table: holding").replace(

@@ -14,6 +14,7 @@ from vppd.core.alarms import Code
 from vppd.core.records import (
     CommandRow,
     EventRow,
+    EvidenceRow,
     ReadingRow,
     Row,
     SetpointRow,
@@ -58,6 +59,7 @@ ONE_OF_EACH: tuple[Row, ...] = (
     ViolationRow(AT, "B1", "soc_low", "warning", "reduce", 9.8, None, "SoC 9.8 %"),
     CommandRow(AT, 1000, "asha", "dispatch", "site", "{}", "accepted", "40 kW"),
     TripRow(AT, "B1", "soc_low", "trip", "gate", "x"),
+    EvidenceRow(AT, 49.9712, None, 120.0, -24.1234, 0.0, -24.0, 95.5, 95.4, 0),
 )
 
 

@@ -16,27 +16,32 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from tests.config_site import FINE, loaded, settings_of
 from tests.rig import MemoryJournal
 from tests.virtual_time import VirtualClock
 from vppd.app import House, build
+from vppd.config.devices import SHIPPED_PROFILES, load_bms, load_profile
 from vppd.core.alarms import Code
+from vppd.core.bms import BmsProfile
 from vppd.core.model import SITE, Plan, Priority, UnitId
 from vppd.core.ports import Journal
 from vppd.core.profile import DeviceProfile
 from vppd.core.records import EventRow, Row, SetpointRow, SiteRow, TripRow, ViolationRow
 from vppd.core.settings import (
+    BmsSettings,
     ClockSettings,
     ConnectionSettings,
     DroopSettings,
     InputModbusSettings,
     InterlockInputSettings,
+    InverterSettings,
+    MeterSettings,
     ModbusSettings,
     PmuSettings,
     SafetySettings,
@@ -72,10 +77,59 @@ def profile(name: str) -> DeviceProfile:
     return settings_of(loaded(FINE | {"field.yaml": field})).profiles[name]
 
 
+@functools.cache
+def meter_profile(name: str) -> DeviceProfile:
+    """A shipped meter as the configuration loader reads it."""
+    return load_profile(SHIPPED_PROFILES / f"{name}.yaml")
+
+
+@functools.cache
+def bms_profile(name: str) -> BmsProfile:
+    """A shipped BMS model as the configuration loader reads it."""
+    return load_bms(SHIPPED_PROFILES / f"{name}.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class Gear:
+    """What a unit has besides its controller, or in its place."""
+
+    drive: Literal["der", "storage"] | None = None  # of its inverter; None: it has none
+    bms: str | None = None  # a shipped BMS model
+    controller: bool = True
+    inverter: Mapping[str, Any] = field(default_factory=dict)  # other settings of it
+
+
+PLAIN = Gear()
+FULL = Gear("der", "vpp-bms")
+OLDER = Gear("storage", "pylontech")
+SOLE_INVERTER = Gear("der", controller=False)
+METER_AT = MeterSettings(profile="eastron-sdm630", host="10.0.3.1", poll_s=POLL_S)
+FULL_WITHIN_S = 12.0  # a SunSpec device is searched for, and some of it is read every 10 s only
+
+
 def unit_settings(
-    name: str, number: int, model: str = V2, safety: Mapping[str, Any] | None = None
+    name: str,
+    number: int,
+    model: str = V2,
+    safety: Mapping[str, Any] | None = None,
+    gear: Gear = PLAIN,
 ) -> UnitSettings:
     """A 100 kW unit on an address of its own; odd numbers show holes as zeros, even refuse them."""
+    inverter = InverterSettings(
+        host=f"10.0.2.{number}",
+        drive=gear.drive or "auto",
+        poll_s=POLL_S,
+        timeout_s=TIMEOUT_S,
+        **gear.inverter,
+    )
+    bms = BmsSettings(dbc=gear.bms or "", interface="virtual", channel=f"can-{number}")
+    controller = ModbusSettings(
+        profile=model,
+        host=f"10.0.1.{number}",
+        unit_id=number,
+        poll_s=POLL_S,
+        timeout_s=TIMEOUT_S,
+    )
     return UnitSettings(
         id=name,
         building="NORTH" if number <= 2 else "SOUTH",
@@ -84,13 +138,9 @@ def unit_settings(
         energy_kwh=250.0,
         modules_parallel=23,
         accept_no_revert=profile(model).revert.kind == "none",
-        modbus=ModbusSettings(
-            profile=model,
-            host=f"10.0.1.{number}",
-            unit_id=number,
-            poll_s=POLL_S,
-            timeout_s=TIMEOUT_S,
-        ),
+        modbus=controller if gear.controller else None,
+        bms=bms if gear.bms is not None else None,
+        inverter=inverter if gear.drive is not None else None,
         safety=SafetySettings(**(safety or {})),
     )
 
@@ -109,10 +159,19 @@ def site_settings(
     safety: Mapping[str, Any] | None = None,
     model: str = V2,
     connection: ConnectionSettings | None = None,
+    gear: Mapping[str, Gear] | None = None,
     **rest: Any,
 ) -> Settings:
-    """A site of equal units with one PMU and one interlock input."""
-    units = (unit_settings(name, at, model, safety) for at, name in enumerate(names, start=1))
+    """A site of equal units with one PMU and one interlock input; `gear` says which unit has what
+    else."""
+    made = gear or {}
+    units = (
+        unit_settings(name, at, model, safety, made.get(name, PLAIN))
+        for at, name in enumerate(names, start=1)
+    )
+    profiles = {model: profile(model)}
+    if (meter := rest.get("meter")) is not None:
+        profiles[meter.profile] = meter_profile(meter.profile)
     return Settings(
         site=SiteSettings(id="lab"),
         mode="hardware",
@@ -122,7 +181,8 @@ def site_settings(
         pmu=pmus,
         droop=droop,
         connection=connection or ConnectionSettings(),
-        profiles={model: profile(model)},
+        profiles=profiles,
+        bms_profiles={each.bms: bms_profile(each.bms) for each in made.values() if each.bms},
         **rest,
     )
 
@@ -191,14 +251,21 @@ class SiteRig:
         self.reason = None
         self._life = self._group.create_task(self._live())
         if ready:
+            slow = self.plant.inverters or self.plant.bmss
             await self.until(
                 lambda: all(
-                    self.state(name) not in ("starting", "none")
-                    and self.plant.unit(name).holding[ENABLE] == 1
+                    self.state(name) not in ("starting", "none") and self._is_on(name)
                     for name in self.names
                 ),
-                within_s=3.0,
+                within_s=FULL_WITHIN_S if slow else 3.0,
             )
+
+    def _is_on(self, name: str) -> bool:
+        """Whether the device that takes the setpoints was switched on; a controller beside an
+        inverter is only read."""
+        if (inverter := self.plant.inverters.get(name)) is not None:
+            return not inverter.released
+        return self.plant.unit(name).holding[ENABLE] == 1
 
     async def _live(self) -> None:
         self.reason = await self._supervisor.run()
@@ -300,6 +367,8 @@ class SiteRig:
 
     def held_kvar(self, name: str) -> float:
         """The reactive setpoint register of a device now."""
+        if name in self.plant.inverters:
+            return self.plant.inverter(name).setpoint_kvar
         return -0.1 * signed(self.plant.unit(name).holding[SETPOINT_KVAR])
 
     def told(self, name: str, since_s: float = 0.0) -> list[SetpointWrite]:

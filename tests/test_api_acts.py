@@ -310,7 +310,7 @@ REFUSALS: list[tuple[str, dict[str, object], int, str, str]] = [
     ("/v1/dispatch", {"power_kw": 10**400}, 422, "unusable-value", "power_kw"),
     ("/v1/dispatch", {"power_kw": 1, "duration_s": 0}, 422, "unusable-value", "1 to 86400"),
     ("/v1/dispatch", {"power_kw": 1, "duration_s": 86401}, 422, "unusable-value", "duration_s"),
-    ("/v1/dispatch", {"power_kw": 1, "strategy": "losses"}, 422, "unusable-value", "not part"),
+    ("/v1/dispatch", {"power_kw": 1, "strategy": "least"}, 422, "unusable-value", "must be one of"),
     ("/v1/dispatch", {"power_kw": 1, "strategy": "luck"}, 422, "unusable-value", "balanced"),
     ("/v1/dispatch", {"power_kw": 1, "strategy": None}, 422, "unusable-value", "strategy"),
     ("/v1/dispatch", {"power_kw": 1, "powr": 2}, 422, "unusable-value", "powr is not known"),

@@ -133,7 +133,7 @@ async def test_an_inverter_alone_says_what_a_controller_would(tmp_path: Path) ->
 
 
 def test_every_state_of_the_document_has_its_word() -> None:
-    words = ("off", "sleeping", "starting", "mppt", "throttled", "shutting down", "fault")
+    words = ("off", "sleeping", "starting", "running", "throttled", "shutting down", "fault")
     assert dict(enumerate((*words, "standby"), start=1)) == devices.STATES
 
 

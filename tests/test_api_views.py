@@ -191,6 +191,8 @@ async def test_health_is_about_control_not_about_power(tmp_path: Path) -> None:
 @virtual
 async def test_frequency_has_the_shape_others_read(tmp_path: Path) -> None:
     async with serving(make_rig(tmp_path / "v.sock")) as rig:
+        rig.frequency_hz = 49.45
+        await rig.beat(5)
         now_s = rig.site.clock.now_s() + 0.1
         await rig.site.clock.sleep_until(now_s)
         phasors = (Phasor("VA", 7967.4, -12.5, "V"), Phasor("IA", 101.0, 12.0, "A"))

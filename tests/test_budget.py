@@ -117,3 +117,12 @@ def test_a_write_that_was_not_answered_may_have_worn() -> None:
     day.actuator.unanswered(frame, "no reply", day.clock.s)
     assert day.presence.counters.nvm_budget_left == 0
     assert not day.spend(20.0)
+
+
+def test_a_zero_that_goes_with_other_registers_in_its_frame_is_a_zero() -> None:
+    plain = worn(1, Writable.POWER_KW)
+    power = replace(plain.writes[Writable.POWER_KW], before=(1, 1), after=(7,))
+    day = Day(replace(plain, writes={**plain.writes, Writable.POWER_KW: power}))
+    assert day.spend(10.0)
+    assert not day.spend(20.0)
+    assert day.spend(0.0)

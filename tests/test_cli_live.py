@@ -136,6 +136,25 @@ def test_a_healthy_full_site_is_ok_in_every_respect(full: Site) -> None:
     assert {name: found for name, each in devices.items() if (found := not_ok(each))} == {}
 
 
+def fault(full: Site, *words: str) -> Result:
+    return vppd("fault", "--plant", str(full.directory / "plant.sock"), *words)
+
+
+def test_faults_are_told_as_a_table(full: Site) -> None:
+    table = {
+        *("ct_reversed meter", "silence UNIT, UNIT/inverter, meter", "bms_soc UNIT soc_pct=20.0"),
+    }
+    lines = [" ".join(line.split()) for line in fault(full, "list").stdout.splitlines()]
+    assert table <= set(lines)
+    assert lines[-1].startswith("acting: frequency_step grid"), "as the plant was started"
+    full.plant.inject("bms_soc", "B", soc_pct=30.0)
+    assert fault(full, "list").stdout.splitlines()[-1] == "acting: bms_soc B soc_pct=30.0"
+    full.plant.clear("bms_soc")
+    refused = fault(full, "silence", "X")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("Error: no Modbus device 'X'; there are: A,")
+
+
 def test_each_seeded_fault_is_named(full: Site) -> None:
     for name, target, parameters in (
         ("wrong_unit_id", "A", {}),

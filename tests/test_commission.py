@@ -23,17 +23,20 @@ import pytest
 from tests import process_site
 from tests.config_site import FINE, loaded, settings_of
 from tests.site_rig import SiteRig, profile, site_settings
+from tests.survey_site import inverter_seat, seat, unit
 from tests.virtual_time import virtual
 from vppd.app import site_of
-from vppd.cli.bump_test import BumpTest, Daemon, Refused
-from vppd.cli.commission import Prepared, perform, prepare
-from vppd.cli.commission_preflight import forbids, words
+from vppd.cli.commission.bump import BumpTest, Daemon, Refused
+from vppd.cli.commission.command import Prepared, perform, prepare
+from vppd.cli.commission.preflight import forbids, words
 from vppd.core.alarms import Code
+from vppd.core.asset import asset_of
 from vppd.core.model import Point
 from vppd.core.profile import DeviceProfile, Writable
 from vppd.core.records import CommandRow, EventRow
 from vppd.core.settings import MeterSettings, Settings
 from vppd.field.step_verdict import Allowed
+from vppd.northbound.commission import reactive_point
 from vppd.northbound.server import Server
 from vppd.sim.inverter import Inverter
 
@@ -556,6 +559,21 @@ def test_without_the_name_of_the_unit_nothing_is_asked(site: process_site.Site) 
     assert "not confirmed: nothing was asked of the unit" in said
     assert site.plant.held_kw("A") == [0.0]
     assert all(each["power_kw"] == 0.0 for each in site.plant.state("A")["setpoints"][told:])
+
+
+@pytest.mark.parametrize(
+    ("devices", "point"),
+    [
+        ({"modbus"}, Point.REACTIVE_KVAR),
+        ({"modbus", "inverter"}, Point.INVERTER_KVAR),
+        ({"inverter"}, Point.REACTIVE_KVAR),
+    ],
+)
+def test_reactive_power_is_read_where_the_setpoints_go(devices: set[str], point: Point) -> None:
+    seats: dict[str, Any] = {"modbus": seat(502), "inverter": inverter_seat(502)}
+    configured = unit(**{name: at for name, at in seats.items() if name in devices})
+    model = profile("vpp-bess-v2") if "modbus" in devices else None
+    assert reactive_point(asset_of(configured, model)) is point
 
 
 def test_what_is_not_possible_is_refused(site: process_site.Site) -> None:

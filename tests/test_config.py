@@ -38,7 +38,7 @@ EXAMPLE = Path(__file__).parents[1] / "etc" / "vppd"
 def uncommented(directory: Path, target: Path) -> None:
     """Copy the files with every `#key:` made live."""
     for path in directory.glob("*"):
-        text = re.sub(r"(?m)^( *)#(?=[a-z_]+:)", r"\1", path.read_text(encoding="utf-8"))
+        text = re.sub(r"(?m)^( *)#(?=[a-z_0-9]+:)", r"\1", path.read_text(encoding="utf-8"))
         (target / path.name).write_text(text, encoding="utf-8")
 
 
@@ -108,7 +108,9 @@ def test_every_key_is_mentioned_in_the_example(tmp_path: Path) -> None:
     for file in FILES:
         data |= _document(tmp_path, file).data
     missing = set(all_keys(Settings)) - set(seen_keys(Settings, data))
-    assert not missing
+    told = "".join(path.read_text() for path in EXAMPLE.glob("*.yaml"))
+    unsaid = {name for _, name in missing if not re.search(rf"(?m)^ *# +{name}: ", told)}
+    assert not unsaid, "a key inside a list that is empty by default stands in a comment"
 
 
 def test_every_setting_has_its_file() -> None:
@@ -668,7 +670,10 @@ def test_explain_tells_every_key_once() -> None:
             "units[0].modbus.host",
             "units.modbus.host: TCP: address or name (text, or null; default null)",
         ),
-        ("dispatch.strategy", "(proportional or balanced or priority; default proportional)"),
+        (
+            "dispatch.strategy",
+            "(proportional or balanced or priority or losses; default proportional)",
+        ),
         ("units.rated_power_kw", "units.rated_power_kw [kW]: never more than this, either way"),
         ("profile.points", "profile.points.NAME: NAME is one of soc_pct, soh_pct"),
     ],

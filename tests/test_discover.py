@@ -18,12 +18,12 @@ from vppd.core.model import Point
 from vppd.field.bms import frames_of
 from vppd.field.drivers.modbus import Endpoint
 from vppd.field.hear import read_dbc
-from vppd.field.survey_draft import BusSeen, draft
-from vppd.field.survey_match import SURE, Match, bms_matches, profile_match
-from vppd.field.survey_scan import BmsSeen, Device, merged, scan_hosts, scan_line
-from vppd.field.survey_targets import ALL_IDS, USUAL_IDS, can_of, hosts_of, spread
-from vppd.field.survey_values import Expected
-from vppd.field.survey_wire import Shown
+from vppd.field.survey.draft import BusSeen, draft
+from vppd.field.survey.match import SURE, Match, bms_matches, profile_match
+from vppd.field.survey.scan import BmsSeen, Device, merged, scan_hosts, scan_line
+from vppd.field.survey.targets import ALL_IDS, USUAL_IDS, can_of, hosts_of, spread
+from vppd.field.survey.values import Expected
+from vppd.field.survey.wire import Shown
 from vppd.spine.clock import SystemClock
 
 PROFILES = config.shipped_profiles()
@@ -200,6 +200,8 @@ def test_the_draft_of_a_battery_and_an_inverter_loads(tmp_path: Path, plant: Thr
     assert second.inverter is not None
     assert (second.inverter.port, second.inverter.unit_id) == (wire.port, 2)
     assert set(wire.functions) <= READS
+    notes = [line.index("#") for line in output.read_text().splitlines() if "as the device" in line]
+    assert set(notes) == {31}
 
 
 def test_what_is_not_known_is_marked_and_told(tmp_path: Path, plant: Threaded) -> None:
@@ -246,6 +248,10 @@ def test_nobody_there_and_words_without_sense(tmp_path: Path) -> None:
     result = discover("127.0.0.1:1", "--timeout", "0.1", "--config", str(tmp_path))
     assert result.exit_code == 1
     assert "nothing answered" in result.stderr
+    assert "127.0.0.1:1: Connection refused" in result.stderr, "why, of a place asked for by name"
+    assert result.stderr.count("127.0.0.1:1") == 1
+    many = discover("127.0.0.1-2", "--port", "1", "--timeout", "0.1", "--config", str(tmp_path))
+    assert "refused" not in many.stderr, "of many places most are empty"
 
 
 def test_one_bms_goes_to_the_one_unit_and_else_a_person_decides(tmp_path: Path) -> None:

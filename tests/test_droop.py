@@ -13,17 +13,9 @@ from vppd.core.alarms import Code
 from vppd.core.asset import Asset
 from vppd.core.model import Clamp, Limit, Point, UnitId
 from vppd.core.settings import DroopSettings
-from vppd.grid.droop import (
-    DroopAnswer,
-    DroopMemory,
-    Fitness,
-    adapted,
-    answer,
-    curve_kw,
-    fade,
-    fitness,
-    side_of,
-)
+from vppd.grid.droop import DroopAnswer, DroopMemory, answer
+from vppd.grid.droop_curve import curve_kw, side_of
+from vppd.grid.droop_fitness import Fitness, adapted, fade, fitness
 from vppd.grid.frequency import Frequency
 
 PMU, PMU2 = UnitId("pmu"), UnitId("pmu2")

@@ -15,15 +15,18 @@ from vppd.core.decision import Decision
 from vppd.core.model import (
     SITE,
     Limit,
+    Phasor,
     Plan,
     Point,
     Priority,
+    Quality,
     Reading,
     Snapshot,
     Synchro,
     UnitId,
 )
 from vppd.core.settings import BandSettings, DroopSettings
+from vppd.core.settings_response import RideThroughRow, RideThroughSettings
 from vppd.duty import Duty, Memory, Owed, owe
 from vppd.spine.heartbeat import Heartbeat
 from vppd.tick import Tick
@@ -63,10 +66,12 @@ class Site:
         if self.load_kw is not None:
             at = Reading(SITE, Point.LOAD_KW, self.load_kw, self.now_s, MAX_AGE_S)
             readings[SITE, Point.LOAD_KW] = at
-        synchros = {PMU: Synchro(PMU, self.hz, self.now_s, 0.5)}
-        now = Snapshot(self.now_s, Rig().clock.utc(), readings, synchros)
+        now = Snapshot(self.now_s, Rig().clock.utc(), readings, self.synchros())
         owed, self.memory = owe(now, plans, self.rooms, self.duty, self.memory)
         return owed
+
+    def synchros(self) -> dict[UnitId, Synchro]:
+        return {PMU: Synchro(PMU, self.hz, self.now_s, 0.5)}
 
     def settle(self, *plans: Plan, ticks: int = 60) -> Owed:
         for _ in range(ticks - 1):
@@ -375,3 +380,78 @@ def test_a_withdrawn_plan_is_gone() -> None:
     assert [each.power_kw for each in rig.bus.plans()] == [30.0]
     rig.bus.publish(plan(40.0, source="c", valid_until_s=rig.clock.t_s))
     assert [each.power_kw for each in rig.bus.plans()] == [30.0]
+
+
+# ---- outside the windows, and on a dead bus ----------------------------------
+
+DIPS = RideThroughSettings(
+    profile="distribution",
+    nominal_v=1000.0,
+    stable_s=2.0,
+    rows=(RideThroughRow(when="voltage_below", bound=0.8, within_s=0.6),),
+)
+
+
+class Grid(Site):
+    """A site whose PMU shows a voltage."""
+
+    def __init__(self, duty: Duty) -> None:
+        super().__init__(duty)
+        self.volts, self.quality = 1000.0, Quality.GOOD
+
+    def synchros(self) -> dict[UnitId, Synchro]:
+        phasors = (Phasor("V", self.volts, 0.0, "V"),)
+        seen = Synchro(PMU, self.hz, self.now_s, 0.5, self.quality, phasors=phasors)
+        return {PMU: seen}
+
+
+def powers_kw(owed: Owed) -> list[float]:
+    return [each.base_kw + each.frequency_kw for each in owed.requests]
+
+
+def test_outside_its_window_nothing_is_asked_at_once_and_back_by_the_ramp() -> None:
+    site = Grid(replace(DUTY, ride_through=DIPS))
+    site.hz = 49.7
+    assert sum(powers_kw(site.settle(plan(50.0)))) == about(74.0)
+    site.volts = 700.0
+    assert sum(powers_kw(site.tick(plan(50.0)))) == about(74.0), "it rides through for its time"
+    owed = site.tick(plan(50.0))
+    assert powers_kw(owed) == [0.0, 0.0]
+    assert set(words(owed.clamps)) == {Code.RIDE_THROUGH}
+    assert (owed.droop.owed_kw, owed.droop.curve_kw) == (about(24.0), about(24.0))
+    assert owed.riding.ceased
+    site.volts = 1000.0
+    assert powers_kw(site.settle(plan(50.0), ticks=20)) == [0.0, 0.0]
+    owed = site.tick(plan(50.0))
+    assert 0.0 < sum(powers_kw(owed)) <= 24.0 + 4.0
+    assert sum(powers_kw(site.settle(plan(50.0)))) == about(74.0)
+
+
+@pytest.mark.parametrize("by", ["voltage", "quality"])
+def test_the_frequency_of_a_dead_bus_drives_nothing_and_nothing_is_held(by: str) -> None:
+    rules = replace(DIPS, profile="none", nominal_v=1000.0 if by == "voltage" else None)
+    site = Grid(replace(DUTY, ride_through=rules))
+    site.hz = 49.0
+    assert site.settle().droop.asked_kw == about(80.0)
+    if by == "voltage":
+        site.volts = 100.0
+    else:
+        site.quality = Quality.DEAD_BUS
+    for hz in (48.0, 46.0, 50.0):
+        site.hz = hz
+        owed = site.tick()
+        assert (owed.droop.asked_kw, owed.droop.owed_kw, owed.frequency) == (0.0, 0.0, None)
+        assert sum(powers_kw(owed)) == 0.0
+        assert words(owed.clamps) == [Code.DEAD_BUS]
+    site.volts, site.quality, site.hz = 1000.0, Quality.GOOD, 50.0
+    assert site.tick().droop.asked_kw == 0.0
+    site.hz = 49.5
+    assert site.settle().droop.asked_kw == about(40.0)
+
+
+def test_a_lost_frequency_on_a_live_bus_is_still_held() -> None:
+    site = Grid(replace(DUTY, ride_through=DIPS))
+    site.hz = 49.0
+    site.settle()
+    site.quality = Quality.IMPLAUSIBLE
+    assert site.tick().droop.asked_kw == about(80.0)

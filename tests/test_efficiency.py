@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vppd.core.model import Point, Quality, Reading, UnitId
-from vppd.field.efficiency import MOST_PCT, EfficiencyBoard, efficiency_pct
+from vppd.field.sunspec.efficiency import MOST_PCT, EfficiencyBoard, efficiency_pct
 
 U1 = UnitId("U1")
 

@@ -43,7 +43,11 @@ def test_the_first_source_in_the_order_of_trust_is_believed() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [replace(GOOD, quality=quality) for quality in Quality if quality is not Quality.GOOD]
+    [
+        replace(GOOD, quality=quality)
+        for quality in Quality
+        if quality not in (Quality.GOOD, Quality.DEAD_BUS)  # on which the devices hang too
+    ]
     + [
         replace(GOOD, at_s=99.59),
         replace(GOOD, delay_s=0.41),

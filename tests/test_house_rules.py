@@ -22,7 +22,7 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 PYTHON = [*SOURCES, *sorted((TOP / "tests").rglob("*.py"))]
 
 LAYERS = {"field", "campus", "grid", "market"}
-CONTROL = {"tick", "duty", "record"}
+CONTROL = {"tick", "duty", "record", "orders"}
 BELOW = {"core", "spine", *LAYERS}
 MAY_IMPORT = {
     "core": {"core"},
@@ -40,6 +40,8 @@ MAY_IMPORT = {
 # Inside a layer a noun of the field is a sum: no I/O, no clock, no event loop.
 PURE = {
     *(f"campus/{name}.py" for name in ("hierarchy", "dispatch", "losses", "plans", "share")),
+    *(f"grid/droop_{name}.py" for name in ("curve", "ffr", "fitness", "sustain", "switch")),
+    *(f"grid/{name}.py" for name in ("headroom", "ride_through")),
     *(f"grid/{name}.py" for name in ("droop", "bands", "frequency", "orders", "compliance")),
     *(f"market/{name}.py" for name in ("blocks", "forecast", "bidding", "settlement")),
     *(f"field/{name}.py" for name in ("interlocks", "interlocks_bms", "rule", "decode")),

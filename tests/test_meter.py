@@ -111,6 +111,22 @@ def test_the_inverter_knows_best_what_a_unit_gives() -> None:
     assert power_kw(snapshot(10.0, {}), both) is None
 
 
+def test_a_stop_that_the_meter_shows_before_the_units_is_no_stuck_meter() -> None:
+    board = Board()
+    board.say(B1, 60.0)
+    board.say(METER, 60.0)
+    board.now_s += 1.0
+    board.say(METER, 0.0)  # it is polled first
+    board.now_s += 0.3
+    board.say(B1, 0.0)
+    for _ in range(60):
+        board.now_s += 0.5
+        before = len(board.loads_kw)
+        board.say(METER, 0.0)
+        assert len(board.loads_kw) == before + 1, "it stays a meter"
+    assert board.load_kw() == pytest.approx(0.0)
+
+
 # --- its silence ---
 
 

@@ -42,7 +42,8 @@ from vppd.grid.c37118_config import (
     write_config,
 )
 from vppd.grid.c37118_data import Data, DataLayout, PmuData, stat_of
-from vppd.grid.pmu import PmuClient, Timing
+from vppd.grid.pmu import PmuClient
+from vppd.grid.pmu_status import Timing
 from vppd.grid.synchro import Sequence, clock_fault, judge
 from vppd.spine.bus import Bus, Message
 from vppd.spine.clock import SystemClock

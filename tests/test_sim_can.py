@@ -17,9 +17,9 @@ from tests.sim_site import site, unit
 from tests.virtual_time import VirtualClock, virtual
 from vppd.core.settings import BmsSettings, UnitSettings
 from vppd.sim.battery import Battery
-from vppd.sim.bms_view import BmsFaults, look
-from vppd.sim.faults import UnknownFaultError
-from vppd.sim.lawicel import Adapter
+from vppd.sim.can.lawicel import Adapter
+from vppd.sim.can.view import BmsFaults, look
+from vppd.sim.faults.registry import UnknownFaultError
 from vppd.sim.plant import Plant
 from vppd.sim.unit import SimUnit
 from vppd.spine.clock import SystemClock

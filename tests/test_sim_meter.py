@@ -18,8 +18,8 @@ from pymodbus.exceptions import ModbusIOException
 from tests.sim_site import HOST, signed, site, unit
 from tests.virtual_time import VirtualClock, virtual
 from vppd.core.settings import InverterSettings, MeterSettings, UnitSettings
-from vppd.sim.fault_socket import obey
-from vppd.sim.faults import UnknownFaultError
+from vppd.sim.faults.door import obey
+from vppd.sim.faults.registry import UnknownFaultError
 from vppd.sim.meter import SimMeter, SitePower
 from vppd.sim.plant import Plant
 from vppd.sim.slave import Behaviour, Layout

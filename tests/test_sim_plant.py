@@ -19,8 +19,8 @@ from tests.sim_site import HOST, interlock, pmu, signed, site, unit
 from tests.virtual_time import VirtualClock, run_virtual, virtual
 from vppd.cli.plant import ask_plant
 from vppd.core.settings import BmsSettings, InverterSettings, MeterSettings
-from vppd.sim.fault_socket import FaultSocket, obey, request
-from vppd.sim.faults import KINDS, UnknownFaultError
+from vppd.sim.faults.door import FaultSocket, obey, request
+from vppd.sim.faults.registry import KINDS, UnknownFaultError
 from vppd.sim.plant import Plant, serve
 
 

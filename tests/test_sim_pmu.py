@@ -390,3 +390,38 @@ def test_tshark_reads_what_was_meant(tmp_path: Path, config: int, floats: bool) 
     if config == 3:
         assert "PMU Latitude: 19" in text
         assert "PMU Longitude: 72.5" in text
+
+
+@virtual
+async def test_a_jump_a_wrong_clock_and_frames_that_come_twice_or_late() -> None:
+    async with served() as (plant, stream, _):
+        plant.inject("frequency_step", frequency_hz=50.0)
+        plant.inject("pmu_jump", offset_hz=-1.5)
+        stream.send(2)
+        assert frequency_hz(await stream.frame()) == pytest.approx(48.5, abs=1e-3)
+        plant.clear()
+        plant.inject("pmu_double")
+        frames = [await stream.frame() for _ in range(9)]
+        assert len({stamp_us(frame) for frame in frames}) in (5, 6)
+        plant.clear()
+        plant.inject("pmu_late", frames=2)
+        stamps = [stamp_us(await stream.frame()) for _ in range(12)]
+        assert any(after < before for before, after in itertools.pairwise(stamps))
+        plant.clear()
+        plant.inject("pmu_wrong_time", ahead_s=3600.0)
+        await asyncio.sleep(0.3)
+        first = [stamp_us(await stream.frame()) for _ in range(8)]
+        assert first[-1] - stamps[0] > 3600_000_000
+
+
+@virtual
+async def test_on_a_dead_bus_voltage_and_frequency_run_down() -> None:
+    async with served() as (plant, stream, _):
+        plant.inject("frequency_step", frequency_hz=50.0)
+        plant.inject("pmu_dead_bus", decay_s=1.0, fall_hz_per_s=2.0)
+        stream.send(2)
+        frames = [await stream.frame() for _ in range(11)]
+        volts = [float(struct.unpack(">f", frame[16:20])[0]) for frame in frames]
+        assert volts[10] / volts[0] == pytest.approx(math.exp(-1.0), abs=0.02)
+        fallen_hz = frequency_hz(frames[0]) - frequency_hz(frames[10])
+        assert fallen_hz == pytest.approx(2.0, abs=0.01)

@@ -22,16 +22,17 @@ from sunspec2.modbus.modbus import ModbusClientException
 
 from tests.sim_site import unit
 from vppd.core.settings import InverterSettings
-from vppd.sim import sunspec_models, sunspec_models_1xx
 from vppd.sim.modbus_pdu import RefusedError
 from vppd.sim.modbus_server import TcpLine
 from vppd.sim.slave import Slave
-from vppd.sim.sunspec import SimSunSpec
-from vppd.sim.sunspec_image import scaled, unscaled
-from vppd.sim.sunspec_power import Room, fit
-from vppd.sim.sunspec_readings import State
-from vppd.sim.sunspec_storage import storage_pct
-from vppd.sim.sunspec_table import KINDS, Table, points
+from vppd.sim.sunspec import models as sunspec_models
+from vppd.sim.sunspec import models_1xx as sunspec_models_1xx
+from vppd.sim.sunspec.device import SimSunSpec
+from vppd.sim.sunspec.image import scaled, unscaled
+from vppd.sim.sunspec.power import Room, fit
+from vppd.sim.sunspec.readings import State
+from vppd.sim.sunspec.storage import storage_pct
+from vppd.sim.sunspec.table import KINDS, Table, points
 from vppd.sim.unit import SimUnit
 
 T = TypeVar("T")

@@ -147,27 +147,27 @@ def test_a_check_ends_in_its_time(path: Path) -> None:
     assert opened.trips == (trip(1),)
 
 
-STEP_2 = ("ALTER TABLE trip ADD COLUMN reason TEXT DEFAULT ''", "CREATE TABLE extra (a INTEGER)")
+NEXT_STEP = ("ALTER TABLE trip ADD COLUMN reason TEXT DEFAULT ''", "CREATE TABLE extra (a INTEGER)")
 
 
 def test_an_older_schema_is_migrated_after_a_backup(path: Path) -> None:
     one_trip(path)
-    opened = prepare(path, AT, time.monotonic, 60.0, may_move_aside=True, steps=(*STEPS, STEP_2))
+    opened = prepare(path, AT, time.monotonic, 60.0, may_move_aside=True, steps=(*STEPS, NEXT_STEP))
     assert opened.trips == (trip(1),)
     assert "20261122T054500Z" in (opened.migrated or "")
-    assert rows_of(path, "PRAGMA user_version") == [(2,)]
+    assert rows_of(path, "PRAGMA user_version") == [(len(STEPS) + 1,)]
     assert rows_of(path, "SELECT text, reason FROM trip") == [("1", "")]
-    (backup,) = path.parent.glob("journal.db.v1-*")
-    assert rows_of(backup, "PRAGMA user_version") == [(1,)]
+    (backup,) = path.parent.glob(f"journal.db.v{len(STEPS)}-*")
+    assert rows_of(backup, "PRAGMA user_version") == [(len(STEPS),)]
     assert rows_of(backup, "SELECT count(*) FROM event") == [(5000,)]
-    with pytest.raises(JournalNewer, match=r"journal\.db\.v1-"):
+    with pytest.raises(JournalNewer, match=rf"journal\.db\.v{len(STEPS)}-"):
         prepare(path, AT, time.monotonic, 60.0, may_move_aside=True)  # the older vppd, rolled back
 
 
 def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
     one_trip(path)
-    steps = (*STEPS, (*STEP_2, "CREATE TABLE extra (a INTEGER)"))
+    steps = (*STEPS, (*NEXT_STEP, "CREATE TABLE extra (a INTEGER)"))
     with pytest.raises(sqlite3.OperationalError):
         prepare(path, AT, time.monotonic, 60.0, may_move_aside=True, steps=steps)
-    assert rows_of(path, "PRAGMA user_version") == [(1,)]
+    assert rows_of(path, "PRAGMA user_version") == [(len(STEPS),)]
     assert prepare(path, AT, time.monotonic, 60.0, may_move_aside=True).trips == (trip(1),)

@@ -251,6 +251,20 @@ async def test_704_by_percent_where_it_has_no_watts() -> None:
 
 
 @virtual
+async def test_a_percentage_follows_what_it_is_a_percentage_of() -> None:
+    models = der(WSet=None, WSetRvrt=None)
+    inverter, clock = Inverter(words=chain_words(list(models.items()))), VirtualClock()
+    async with asyncio.TaskGroup() as group, driven(clock, group, inverter) as (rig, _):
+        await running(rig)
+        await rig.tick(2.0, 49.0)
+        inverter.put(702, "WMax", 19600)  # 196 kW: what was 50 % is 25 % now
+        await rig.tick(15.0, 49.0)
+        assert inverter.word(704, "WSetPct") == 250
+        assert rig.value(Point.SETPOINT_KW) == pytest.approx(49.0)
+        assert rig.value(Point.DISCHARGE_MAX_KW) == 99.0
+
+
+@virtual
 async def test_reactive_power_is_left_alone_until_it_is_asked_for() -> None:
     clock, inverter = VirtualClock(), Inverter(words=DER_WORDS)
     async with asyncio.TaskGroup() as group, driven(clock, group, inverter) as (rig, _):
@@ -358,6 +372,19 @@ async def test_a_device_without_a_working_timer_is_refused_until_accepted() -> N
                 assert last.outcome is Outcome.REFUSED
                 assert "accept_no_revert: true" in last.text
                 assert not inverter.writes()
+
+
+@virtual
+async def test_a_timer_that_falls_back_to_no_setpoint_is_none() -> None:
+    words = chain_words(list(der(WSetRvrt=None).items()))
+    clock, inverter = VirtualClock(), Inverter(words=words)
+    async with asyncio.TaskGroup() as group, driven(clock, group, inverter) as (rig, _):
+        rig.device.actuator.enable(on=True)
+        await rig.tick(3.0, 10.0)
+        last = rig.of(WriteResult)[-1]
+        assert last.outcome is Outcome.REFUSED
+        assert "704 WSetRvrt" in last.text
+        assert not inverter.writes()
 
 
 @virtual
@@ -515,6 +542,25 @@ async def test_a_new_connection_is_a_cheap_look_at_the_same_device() -> None:
         assert rig.device.rendering is rendering
         assert len(inverter.reads()) - before < 20
         await rig.tick(2.0, 40.0)
+        assert rig.value(Point.SETPOINT_KW) == 40.0
+
+
+@virtual
+async def test_an_exponent_that_changed_while_the_line_was_cut_is_learned_first() -> None:
+    clock, inverter = VirtualClock(), Inverter(words=DER_WORDS)
+    async with asyncio.TaskGroup() as group, driven(clock, group, inverter) as (rig, server):
+        await running(rig, 40.0)
+        for _ in range(2):  # the second time while it is looked at thoroughly
+            inverter.put(704, "WSet_SF", 2)
+            inverter.put(704, "WSet", 0, 400)
+            for transport in list(server.open):
+                transport.abort()
+            cut_s = clock.now_s()
+            await rig.tick(0.3, 40.0)
+        await rig.tick(4.0, 40.0)
+        told = [each for each in inverter.frames(704) if each.at_s > cut_s]
+        setpoints = {each.words[3] for each in told if each.words[:2] == (1, 1)}
+        assert setpoints == {400}
         assert rig.value(Point.SETPOINT_KW) == 40.0
 
 

@@ -18,8 +18,8 @@ from tests.sunspec_device import (
     raw,
 )
 from tests.virtual_time import VirtualClock, run_virtual, virtual
-from vppd.field.sunspec_curves import Curve, CurveError, CurveKind, check
-from vppd.field.sunspec_models import Found, Read, discover
+from vppd.field.sunspec.curves import Curve, CurveError, CurveKind, check
+from vppd.field.sunspec.models import Found, Read, discover
 
 SLOTS = {705: (15, 18, 3), 706: (15, 9, 2), 711: (14, 10, 2), 712: (14, 8, 2)}  # head, size, count
 REQUEST = {705: 3, 706: 3, 711: 3, 712: 3}

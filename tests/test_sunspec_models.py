@@ -30,7 +30,7 @@ from vppd.core.model import Point
 from vppd.core.profile import Kind, Table, Writable
 from vppd.field.blocks import Holes, plan, source
 from vppd.field.decode import encode, framed, framed_value
-from vppd.field.sunspec_models import (
+from vppd.field.sunspec.models import (
     KNOWN,
     Found,
     Model,
@@ -40,7 +40,7 @@ from vppd.field.sunspec_models import (
     discover,
     unchanged,
 )
-from vppd.field.sunspec_profile import render
+from vppd.field.sunspec.profile import render
 
 COUNTED: dict[int, dict[str, Any]] = {
     160: {"N": 1, "module": [{}]},

@@ -39,12 +39,12 @@ from vppd.core.settings import (
 from vppd.field.bms import FrameId, frames_of
 from vppd.field.drivers.can import Heard
 from vppd.field.hear import read_dbc
-from vppd.field.survey import cross_checked, survey, within_s
-from vppd.field.survey_can import Listener, judged, shift_of, survey_can
-from vppd.field.survey_checks import at_the_meter, bms_limits, clock_skew, companions, line_time
-from vppd.field.survey_remarks import Remark, Sheet, Verdict
-from vppd.field.survey_values import Expected, doubts, power_of_ten, sign_and_size
-from vppd.field.survey_wire import Shown, spans
+from vppd.field.survey.can import Listener, judged, shift_of, survey_can
+from vppd.field.survey.checks import at_the_meter, bms_limits, clock_skew, companions, line_time
+from vppd.field.survey.remarks import Remark, Sheet, Verdict
+from vppd.field.survey.values import Expected, doubts, power_of_ten, sign_and_size
+from vppd.field.survey.whole import cross_checked, survey, within_s
+from vppd.field.survey.wire import Shown, spans
 from vppd.spine.clock import SystemClock
 
 V2 = shipped()
@@ -392,6 +392,36 @@ def test_companions_that_disagree_are_named() -> None:
         assert [(each.about, each.verdict) for each in bad] == [(about, Verdict.WRONG)]
 
 
+def test_an_inverter_alone_is_held_against_its_rating_and_its_bms() -> None:
+    alone = replace(unit(), modbus=None, inverter=inverter_seat(502))
+    flows = {Point.POWER_KW: 50.0, Point.PACK_V: 56.0, Point.PACK_A: 51_000.0 / 56.0 / 23.0}
+    flows |= {Point.BMS_SOC_PCT: 50.0, Point.SOC_PCT: 51.0}
+    good = list(companions(flows, alone))
+    assert {each.verdict for each in good} == {Verdict.OK}
+    assert [each.text for each in good if "SoC" in each.text] == [
+        "BMS SoC, inverter SoC: 50 %, 51 %"
+    ]
+    scaled = list(companions(flows | {Point.POWER_KW: 500.0}, alone))
+    assert [each.about for each in scaled if each.verdict is Verdict.WRONG] == [
+        "scale",
+        "cross-check",
+    ]
+    assert "a factor of 10 apart" in scaled[1].remedy
+    turned = list(companions(flows | {Point.POWER_KW: -50.0}, alone))
+    assert [each.about for each in turned if each.verdict is Verdict.WRONG] == ["sign"]
+    rest = companions(flows | {Point.POWER_KW: 0.0, Point.PACK_A: 0.1}, alone)
+    assert {each.verdict for each in rest} == {Verdict.OK}
+
+
+def test_sheets_stand_unit_by_unit() -> None:
+    two = [unit(name) for name in "AB"]
+    settings = site(*two, profiles={})
+    heard = ("meter", "B", "A", "pmu", "A/bms", "B/controller")
+    sheets = [Sheet(name, "", "", ()) for name in heard]
+    ordered = [sheet.device for sheet in cross_checked(sheets, settings)]
+    assert ordered == ["A", "A/bms", "B", "B/controller", "meter", "pmu"]
+
+
 def test_a_meter_in_watts_and_one_of_the_other_sign_are_told() -> None:
     assert at_the_meter(20.0, [50.0], 100.0).verdict is Verdict.OK
     assert at_the_meter(50_000.0, [50.0], 100.0).verdict is Verdict.WRONG
@@ -414,6 +444,7 @@ def test_a_busy_line_and_a_wrong_clock() -> None:
     assert busy is not None
     assert busy.verdict is Verdict.WRONG
     assert clock_skew(100.0, 100.5).verdict is Verdict.OK
+    assert "+0.0 s" in clock_skew(100.0, 100.04).text, "no minus zero"
     assert clock_skew(100.0, 400.0).verdict is Verdict.ODD
 
 

@@ -20,10 +20,12 @@ import pytest
 import pytest_asyncio
 
 from tests.api_site import UNITS, Rig, make_rig, open_directory, serving, until
-from vppd.cli import vppctl, words
+from vppd.cli import tables, vppctl, words
+from vppd.cli.alarm_crowd import gathered
 from vppd.cli.live import spark
 from vppd.core.alarms import Code
 from vppd.core.model import LinkChange, Point
+from vppd.field.sunspec.curves import CurveKind
 from vppd.record import DecisionLog
 from vppd.spine.clock import SystemClock
 from vppd.spine.journal import SqliteJournal
@@ -206,7 +208,7 @@ async def test_what_could_not_be_journaled_is_said(bench: Bench) -> None:
 async def test_a_refusal_is_exit_1_with_the_remedy(bench: Bench) -> None:
     for verb, why in (
         ("dispatch 500", "-400 to 400"),
-        ("dispatch 10 --strategy losses", "use proportional"),
+        ("dispatch 10 --strategy luck", "must be one of proportional"),
         ("power B9 1", "there are B1, B2, B3, B4"),
         ("reload", "restart it"),
         ("unit B%2F1", "there is no unit B%2F1"),
@@ -389,6 +391,68 @@ def test_wrong_words_are_exit_2(line: str, capsys: pytest.CaptureFixture[str]) -
         vppctl.main(["--socket", "/nowhere", *line.split()])
     assert ended.value.code == 2
     assert "usage: vppctl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "curve B1 --set 92:30,98:0",
+            "which curve? Say B1 KIND --set ...; KIND is one of volt_var",
+        ),
+        ("curve B1 volt_var --off", "--off goes with --set"),
+    ],
+)
+def test_a_curve_is_named_before_it_is_set(
+    line: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        vppctl.main(["--socket", "/nowhere", *line.split()])
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_the_kinds_of_curves_are_those_of_the_inverter() -> None:
+    assert [kind.value for kind in CurveKind] == list(vppctl.KINDS)
+
+
+def alarm(code: str, text: str, unit: str = "B1", age_s: float = 1.0) -> dict[str, Any]:
+    return {"code": code, "unit": unit, "level": "critical", "text": text, "age_s": age_s}
+
+
+def test_a_blind_unit_is_one_alarm_of_the_screen() -> None:
+    others = [alarm("link_lost", "silent for 3.1 s", "B1/bms"), alarm("soc_low", "9.0 %")]
+    blind = [
+        alarm("pack_under_voltage", "pack_v stale"),
+        alarm("over_current", "pack_a stale", age_s=2.0),
+        alarm("soc_high", "pack_a stale"),
+    ]
+    (one, *rest) = gathered([blind[0], *others, *blind[1:]])
+    assert (one["code"], one["unit"], one["age_s"]) == ("reading_stale", "B1", 2.0)
+    assert one["text"] == "3 rules have no value: pack_v, pack_a"
+    assert rest == others
+    assert gathered(blind[:2]) == blind[:2], "few are shown as they are"
+    apart = [*blind[:2], alarm("soc_high", "pack_a stale", "B2")]
+    assert gathered(apart) == apart, "each unit for itself"
+
+
+async def test_power_of_a_units_own_plan_is_not_idle(bench: Bench) -> None:
+    await bench.says(f"power {B1} 40")
+    await bench.rig.beat(60)
+    said = await bench.says("status")
+    assert "owe +40.0 kW (base +40.0, droop +0.0)" in said.out
+    why = await bench.says(f"why {B1}")
+    assert "base +40.0, droop" in why.out
+    assert "idle" not in why.out
+
+
+def test_the_meter_stands_on_the_screen() -> None:
+    meter = {"up": True, "text": "", "export_kw": 12.0, "other_load_kw": None}
+    assert tables.meter_line(meter) == ["meter +12.0 kW to the grid, other load ? kW"]
+    assert tables.meter_line({**meter, "up": False, "text": "no answer within 1 s"}) == [
+        "meter silent: no answer within 1 s"
+    ]
+    assert tables.meter_line(None) == []
 
 
 @pytest.mark.parametrize(

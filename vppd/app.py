@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from vppd.campus.losses import loss_model
 from vppd.core.alarms import Code, Level
 from vppd.core.asset import Asset, asset_of
 from vppd.core.decision import Decision
@@ -34,11 +35,15 @@ from vppd.field.feeders import feeders_of
 from vppd.field.gate import Gate
 from vppd.field.latches import Latches
 from vppd.field.meter import LoadWatch
+from vppd.grid.droop_watch import ResponseWatch
 from vppd.grid.frequency import Frequency
+from vppd.grid.order_desk import OrderDesk
 from vppd.grid.pmu import PmuClient
+from vppd.grid.scada import Station
 from vppd.grid.watch import FrequencyWatch
 from vppd.market.task import ScheduleTask
 from vppd.northbound.site import Site
+from vppd.orders import SiteBoard, journaled
 from vppd.record import DecisionLog
 from vppd.spine.alarms import AlarmBoard
 from vppd.spine.bus import Bus, Message
@@ -50,7 +55,7 @@ from vppd.tick import Tick
 
 WATCH_S = 0.1
 STOP_S = 3.0
-RELOADABLE = ("dispatch", "bands", "droop")
+RELOADABLE = ("dispatch", "bands", "droop", "ffr", "headroom", "ride_through")
 
 Proved = Callable[[float], None]
 
@@ -72,12 +77,15 @@ class House:
     heartbeat: Heartbeat
     tick: Tick
     watch: FrequencyWatch
+    response: ResponseWatch
     schedule: ScheduleTask
     time_watch: TimeWatch
     log: DecisionLog
     latches_kept: asyncio.Queue[TripRow]
     started_s: float
     proved: Proved
+    desk: OrderDesk
+    station: Station | None
     decision: Decision | None = None
     ticked: asyncio.Event | None = None
 
@@ -88,6 +96,7 @@ class House:
         switched_off = self.settings.droop.enabled and not self.tick.duty.droop.enabled
         self.alarms.set(Code.DROOP_OFF, SITE, switched_off, level=Level.WARNING)
         self.watch.sources(now)
+        self.response.note(decision)
         self.log.note(decision, now)
         if self.gate.proven(decision.now_s):
             self.proved(decision.now_s)
@@ -126,9 +135,13 @@ class House:
         if self.settings.market.schedule:
             supervisor.restarting("schedule", self.schedule.run)
         supervisor.restarting("time", self.look_at_time)
+        if self.station is not None:
+            supervisor.fatal("orders", self.desk.run)
+            supervisor.restarting("scada", self.station.run)
 
     async def rest(self) -> None:
         """0 kW and 0 kvar to every unit, read back, then each profile's on_stop. Bounded."""
+        self.log.close()
         waiting = self.gate.stop(self.bus.snapshot())
         try:
             async with asyncio.timeout(STOP_S), asyncio.TaskGroup() as tasks:
@@ -160,6 +173,12 @@ def duty_of(settings: Settings, assets: tuple[Asset, ...]) -> Duty:
         droop=settings.droop,
         connection=feeders_of(settings, assets).tree[-1].limit,
         strategy=settings.dispatch.strategy,
+        ffr=settings.ffr,
+        headroom=settings.headroom,
+        ride_through=settings.ride_through,
+        sources=settings.sources,
+        rules=settings.rules,
+        losses=loss_model(settings.rules.losses, assets),
     )
 
 
@@ -192,10 +211,17 @@ def build(
     feeders = feeders_of(settings, assets)
     gate = Gate(assets, field.actuators, inputs, feeders, latches, audit, clock)
     pmus = [
-        PmuClient(source, settings.bands, bus, clock, _teller(alarms, UnitId(source.id)))
+        PmuClient(
+            source,
+            settings.bands,
+            bus,
+            clock,
+            _teller(alarms, UnitId(source.id)),
+            sources=settings.sources,
+        )
         for source in settings.pmu
     ]
-    watch = FrequencyWatch(settings.bands, alarms)
+    watch = FrequencyWatch(settings.bands, alarms, settings.sources)
     heartbeat = Heartbeat(bus, clock)
     sync = settings.clock.sync or ("assume" if settings.mode == "simulation" else "auto")
     time_watch = TimeWatch(sync, clock, alarms)
@@ -207,10 +233,18 @@ def build(
         time_watch.trusted,
         _teller(alarms, SITE),
     )
-    log = DecisionLog(journal, gate, assets)
+    log = DecisionLog(journal, gate, assets, settings.evidence)
 
     def told(decision: Decision, frequency: Frequency | None, now: Snapshot) -> None:
         house.decided(decision, frequency, now)
+
+    board = SiteBoard(assets, feeders.tree[-1].limit, bus, gate, lambda: house.decision)
+    desk = OrderDesk(settings.orders, board.able, bus, clock, journaled(journal))
+    station = None
+    if settings.scada.enabled:
+        station = Station(
+            settings.scada, board.values, desk, clock, synchronised=time_watch.trusted
+        )
 
     tick = Tick(duty_of(settings, assets), bus, gate, heartbeat, told)
     house = House(
@@ -227,17 +261,28 @@ def build(
         heartbeat,
         tick,
         watch,
+        ResponseWatch(alarms),
         schedule,
         time_watch,
         log,
         kept,
         clock.now_s(),
         proved,
+        desk,
+        station,
     )
     if settings.meter is not None:
-        bus.tap(LoadWatch(assets, bus, bus.snapshot).take)
+        bus.tap(LoadWatch(_metered(settings, assets), bus, bus.snapshot).take)
     bus.tap(_reading_rows(journal, clock, ReadingThinner(settings.journal.reading_row_s)))
     return house
+
+
+def _metered(settings: Settings, assets: Sequence[Asset]) -> list[Asset]:
+    """The units that the meter sees: in mode hil a real meter sees real units alone."""
+    if settings.mode != "hil" or settings.meter is None:
+        return list(assets)
+    alike = {each.unit for each in settings.units if each.simulate is settings.meter.simulate}
+    return [asset for asset in assets if asset.id in alike]
 
 
 def _tell_of_companion(audit: Audit, report: DeviceReport) -> None:
@@ -289,4 +334,5 @@ def site_of(
         version=importlib.metadata.version("vppd"),
         devices=house.field.known,
         inverters=house.field.inverters,
+        rules=house.settings.rules,
     )

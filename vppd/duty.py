@@ -1,25 +1,48 @@
 """One tick as a sum: what is owed, who does how much. Pure; `tick.py` gives it time and the gate.
 
-plans -> base point (ramped) --+
-                               +--> shares over the units' room -> requests
-frequency -> droop ------------+
+plans -> base point (off the headroom, ramped) --+
+                                                 +--> shares over the units' room -> requests
+frequency -> droop and fast response ------------+
+voltage and frequency -> outside the site's windows: nothing at all
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from vppd.campus.dispatch import STRATEGIES, member
+from vppd.campus.losses import LossModel
+from vppd.campus.member import NO_LOSSES, Member
 from vppd.campus.plans import Base, base_of, pins_of
+from vppd.campus.reserve import pulled
 from vppd.campus.share import Ask, rest_kw, share, with_reactive
 from vppd.core.alarms import Code
 from vppd.core.asset import Asset
+from vppd.core.decision import RIDING, Promise, Riding
 from vppd.core.envelope import slew
-from vppd.core.model import SITE, Clamp, Limit, Plan, Point, Request, Snapshot, UnitId
+from vppd.core.model import SITE, Clamp, Limit, Plan, Point, Quality, Request, Snapshot, UnitId
 from vppd.core.settings import BandSettings, DroopSettings
-from vppd.grid.droop import DroopAnswer, DroopMemory, answer, fitness
-from vppd.grid.frequency import Frequency, choose
+from vppd.core.settings_campus import CampusRulesSettings
+from vppd.core.settings_response import FfrSettings, HeadroomSettings, RideThroughSettings
+from vppd.core.settings_sources import SourceSettings
+from vppd.grid.droop import DroopAnswer, DroopMemory, answer, silenced
+from vppd.grid.droop_curve import max_of
+from vppd.grid.droop_fitness import fitness
+from vppd.grid.droop_switch import Party, Switch
+from vppd.grid.frequency import Frequency, Heard, Trust, eased, select
+from vppd.grid.headroom import (
+    Reach,
+    Spare,
+    kept,
+    promised,
+    reach,
+    times,
+    total,
+    wanted,
+    weights,
+)
+from vppd.grid.ride_through import RideMemory, ride, voltage_of
 
 TICK_MAX_S = 0.2  # no ramp counts more elapsed time than this in one tick
 SHORT_KW = 0.05
@@ -36,6 +59,18 @@ class Duty:
     droop: DroopSettings
     connection: Limit
     strategy: str
+    ffr: FfrSettings = field(default_factory=FfrSettings)
+    headroom: HeadroomSettings = field(default_factory=HeadroomSettings)
+    ride_through: RideThroughSettings = field(default_factory=RideThroughSettings)
+    sources: SourceSettings = field(default_factory=SourceSettings)
+    rules: CampusRulesSettings = field(default_factory=CampusRulesSettings)
+    losses: LossModel = NO_LOSSES
+    switch: Switch | None = None  # who switched droop since the configuration was read
+
+    def switched(self, enabled: bool, by: Party) -> "Duty":
+        """With one more word on whether droop answers; `droop.enabled` is what rules."""
+        switch = (self.switch or Switch(self.droop.enabled)).said(enabled, by)
+        return replace(self, droop=replace(self.droop, enabled=switch.enabled), switch=switch)
 
     @property
     def droop_max_kw(self) -> float:
@@ -52,6 +87,8 @@ class Memory:
     pins_kw: Mapping[UnitId, float] = field(default_factory=dict)
     bases_kw: Mapping[UnitId, float] = field(default_factory=dict)  # base part of each unit
     droop: DroopMemory = field(default_factory=DroopMemory)
+    ride: RideMemory = field(default_factory=RideMemory)
+    heard: Heard = field(default_factory=Heard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +101,8 @@ class Owed:
     droop: DroopAnswer
     requests: tuple[Request, ...]
     clamps: tuple[Clamp, ...]
+    promise: Promise | None = None
+    riding: Riding = RIDING
 
 
 def owe(
@@ -80,39 +119,59 @@ def owe(
     is not bounded by a ramp.
     """
     dt_s = min(max(now.now_s - memory.now_s, 0.0), TICK_MAX_S)
-    base, pins = base_of(plans), pins_of(plans)
+    base, pins = base_of(plans, duty.rules.queue), pins_of(plans, duty.rules.queue)
+    trust = Trust(
+        duty.pmus, tuple(asset.id for asset in duty.assets), duty.bands, duty.droop, duty.sources
+    )
+    frequency, heard = select(now, trust, memory.heard)
+    believed, (frequency, riding, rode) = frequency, _ridden(now, duty, frequency, memory)
+    if riding.dead and believed is not None:
+        heard = Heard()  # what was measured on a dying bus is not what comes after it
+    if riding.ceased:
+        owed, after = _ceased(now, base, duty, frequency, riding, memory, rode)
+        return owed, replace(after, heard=heard)
     steps_kw = {asset.id: asset.safety.ramp_max_kw_per_s * dt_s for asset in duty.assets}
     target_kw = _within(base.power_kw, sum(asset.rated_kw for asset in duty.assets))
     able = [id_ for id_, room in rooms.items() if room.low_kw < 0.0 or room.high_kw > 0.0]
     given = {id_: _given(room, reaches_kw.get(id_, UNBOUND)) for id_, room in rooms.items()}
     low_kw, high_kw = (sum(each) for each in zip(*given.values(), strict=True))
-    from_kw = _unwound(memory.base_kw, target_kw, (low_kw, high_kw))
-    base_kw = slew(from_kw, target_kw, sum(steps_kw[id_] for id_ in able or steps_kw))
     pins_kw = _pinned(memory, pins, duty.assets, steps_kw, given)
-    frequency = choose(now, duty.pmus, tuple(steps_kw), duty.bands)
+    on_pins = frozenset(id_ for id_, plan in pins.items() if plan.droop)
+    spare = _spare(now, duty, rooms, pins_kw, on_pins, memory.droop)
+    answering = memory.droop.active
+    kept_kw = kept(target_kw, sum(pins_kw.values()), spare, memory.base_kw, answering)
+    from_kw = _unwound(memory.base_kw, kept_kw, (low_kw, high_kw))
+    base_kw = slew(from_kw, kept_kw, sum(steps_kw[id_] for id_ in able or steps_kw))
     fits = {asset.id: fitness(now, asset, duty.droop) for asset in duty.assets}
-    droop = answer(
-        frequency,
-        duty.droop,
-        duty.droop_max_kw,
-        [fits[id_] for id_ in able],
-        _beside(duty, base_kw, now.fresh(SITE, Point.LOAD_KW) or 0.0),
-        now.now_s,
-        memory.droop,
-    )
+    if riding.dead:
+        why = Code.DEAD_BUS
+        droop = silenced(None, duty.droop, duty.droop_max_kw, now.now_s, memory.droop, why)
+    else:
+        droop = answer(
+            frequency,
+            eased(duty.droop, frequency, duty.droop_max_kw, duty.sources.switch_step_pct),
+            duty.droop_max_kw,
+            [fits[id_] for id_ in able],
+            _beside(duty, base_kw, now.fresh(SITE, Point.LOAD_KW) or 0.0),
+            now.now_s,
+            memory.droop,
+            duty.ffr,
+        )
     ask = Ask(
         base_kw,
         pins_kw,
         droop.asked_kw,
-        {id_: fit.share(droop.asked_kw) for id_, fit in fits.items()},
-        frozenset(id_ for id_, plan in pins.items() if plan.droop),
+        weights(fits, spare, droop.asked_kw),
+        on_pins,
         base.planned or base_kw != 0.0,
     )
-    members = [
-        member(now, asset, rooms[asset.id], reaches_kw.get(asset.id, UNBOUND))
+    members: Sequence[Member] = [
+        member(now, asset, rooms[asset.id], reaches_kw.get(asset.id, UNBOUND), duty.losses)
         for asset in duty.assets
     ]
     strategy = STRATEGIES.get(base.strategy or "", STRATEGIES[duty.strategy])
+    if strategy is STRATEGIES["losses"]:
+        members = pulled(members, duty.rules.losses, duty.rules.imbalance)
     shares = share(ask, members, strategy)
     requests = with_reactive(
         shares.requests,
@@ -131,10 +190,80 @@ def owe(
             clamps.append(Clamp(why, asked_kw, asked_kw - short_kw))
     if target_kw != base.power_kw:
         clamps.append(Clamp(Code.ROOM, base.power_kw, target_kw, "the sum of the ratings"))
+    if kept_kw != target_kw:
+        clamps.append(Clamp(Code.HEADROOM, target_kw, kept_kw))
     planned_kw = rest_kw(ask) + sum(pins_kw.values())
-    owed = Owed(base, planned_kw, frequency, droop, requests, tuple(clamps))
     bases_kw = {request.unit: request.base_kw for request in requests}
-    return owed, Memory(now.now_s, base_kw, pins_kw, bases_kw, droop.memory)
+    free_kw = {id_: each_kw for id_, each_kw in bases_kw.items() if id_ not in pins_kw}
+    promise = promised(spare, free_kw) if spare is not None else None
+    owed = Owed(base, planned_kw, frequency, droop, requests, tuple(clamps), promise, riding)
+    return owed, Memory(now.now_s, base_kw, pins_kw, bases_kw, droop.memory, rode, heard)
+
+
+def _ridden(
+    now: Snapshot, duty: Duty, frequency: Frequency | None, memory: Memory
+) -> tuple[Frequency | None, Riding, RideMemory]:
+    """The believed frequency, and what voltage and frequency let the site do. The frequency of a
+    dead bus is none."""
+    seen_hz = frequency.frequency_hz if frequency is not None else None
+    voltage = voltage_of(now, duty.pmus, duty.ride_through)
+    riding, rode = ride(voltage, seen_hz, duty.ride_through, now.now_s, memory.ride)
+    if frequency is None and any(_dead_there(now, source) for source in duty.pmus):
+        riding = replace(riding, dead=True)
+    return None if riding.dead else frequency, riding, rode
+
+
+def _dead_there(now: Snapshot, source: UnitId) -> bool:
+    """Whether a source that is heard says that it measures a dead bus."""
+    synchro = now.synchros.get(source)
+    return (
+        synchro is not None
+        and synchro.quality is Quality.DEAD_BUS
+        and 0.0 <= synchro.age_s(now.now_s) <= synchro.max_age_s
+    )
+
+
+def _ceased(
+    now: Snapshot,
+    base: Base,
+    duty: Duty,
+    frequency: Frequency | None,
+    riding: Riding,
+    memory: Memory,
+    rode: RideMemory,
+) -> tuple[Owed, Memory]:
+    """0 from every unit at once; what is owed meanwhile stays the curve. Back by the ramps."""
+    why = Code.DEAD_BUS if riding.dead else Code.RIDE_THROUGH
+    droop = silenced(
+        frequency, duty.droop, duty.droop_max_kw, now.now_s, memory.droop, why, riding.ceased
+    )
+    requests = tuple(Request(asset.id, 0.0, 0.0) for asset in duty.assets)
+    clamps = (*droop.clamps, Clamp(why, base.power_kw, 0.0, riding.ceased))
+    owed = Owed(base, 0.0, frequency, droop, requests, clamps, None, riding)
+    return owed, Memory(now.now_s, droop=droop.memory, ride=rode)
+
+
+def _spare(
+    now: Snapshot,
+    duty: Duty,
+    rooms: Mapping[UnitId, Limit],
+    pins_kw: Mapping[UnitId, float],
+    on_pins: frozenset[UnitId],
+    droop: DroopMemory,
+) -> Spare | None:
+    """What units can hold for the response beside their pins; None where nothing is promised."""
+    if not duty.headroom.enabled:
+        return None
+    last = times(duty.headroom, droop.active, droop.began_s, now.now_s)
+    units: dict[UnitId, Reach] = {}
+    for asset in duty.assets:
+        if asset.id not in pins_kw or asset.id in on_pins:
+            one = reach(now, asset, rooms[asset.id], duty.droop, duty.headroom, last)
+            units[asset.id] = one.beside(pins_kw.get(asset.id, 0.0))
+    beside = _beside(duty, sum(pins_kw.values()), now.fresh(SITE, Point.LOAD_KW) or 0.0)
+    up_kw = duty.droop_max_kw
+    wish = wanted(duty.headroom, up_kw, max_of(-1, duty.droop, up_kw))
+    return Spare(units, total(tuple(units.values())).within(beside), wish)
 
 
 def _within(power_kw: float, rated_kw: float) -> float:

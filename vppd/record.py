@@ -1,24 +1,30 @@
 """Writes decisions down: a unit's setpoint when something about it changed, the site once a second.
 
 Thinned so that a day of a site stays small, and full enough that `why` can be answered from the
-journal alone: every change of who binds or of state, and each second in which power moved.
+journal alone: every change of who binds or of state, and each second in which power moved. Around
+a frequency event the site is written every 100 ms (`vppd.grid.evidence`).
 """
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from vppd.core.asset import Asset
 from vppd.core.decision import Decision
 from vppd.core.measured import power_kw
 from vppd.core.model import Clamp, Point, Snapshot, UnitId
 from vppd.core.ports import Journal
-from vppd.core.records import SetpointRow, SiteRow
+from vppd.core.records import EvidenceRow, SetpointRow, SiteRow
+from vppd.core.settings_evidence import EvidenceSettings
 from vppd.field.gate import Gate, UnitDecision
+from vppd.grid.evidence import EvidenceKeeper
 
 ROW_S = 1.0
 ALIVE_S = 60.0
 MOVED = 0.005  # of the rating
+EVIDENCE_DIGITS = 4  # of kW and Hz, as the journal stores them: what is judged is what is kept
+_PLAIN = EvidenceSettings()
 
 
 def clamps_json(clamps: Iterable[Clamp]) -> str:
@@ -44,8 +50,15 @@ class _Written:
 class DecisionLog:
     """Told every decision; appends the rows worth keeping."""
 
-    def __init__(self, journal: Journal, gate: Gate, assets: Sequence[Asset]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        gate: Gate,
+        assets: Sequence[Asset],
+        evidence: EvidenceSettings = _PLAIN,
+    ) -> None:
         self._journal, self._gate = journal, gate
+        self._evidence = EvidenceKeeper(evidence)
         self._assets = {asset.id: asset for asset in assets}
         self._units: dict[UnitId, _Written] = {}
         self._site: _Written | None = None
@@ -60,6 +73,37 @@ class DecisionLog:
             _codes(decision.clamps),
         )
         self._site_row(decision, words)
+        if self._evidence.due(decision.now_s):
+            for row in self._evidence.take(self._evidence_row(decision, now)):
+                self._journal.append(row)
+
+    def name_event(self, name: str, begin: datetime, end: datetime, now: datetime) -> None:
+        """Keep a window of time as an event, as an operator says: it may begin within the ring's
+        minute or later. Raises vppd.grid.evidence.NotNamed."""
+        for row in self._evidence.name(name, begin, end, now):
+            self._journal.append(row)
+
+    def close(self) -> None:
+        """vppd stops: an event that goes on ends here."""
+        for row in self._evidence.close():
+            self._journal.append(row)
+
+    def _evidence_row(self, decision: Decision, now: Snapshot) -> EvidenceRow:
+        seen = [power_kw(now, asset) for asset in self._assets.values()]
+        known = [each_kw for each_kw in seen if each_kw is not None]
+        known_hz = decision.frequency_hz is not None
+        return EvidenceRow(
+            decision.utc,
+            _kept(decision.frequency_hz),
+            _kept(decision.rocof_hz_per_s if known_hz else None),
+            round(decision.base_kw, EVIDENCE_DIGITS),
+            round(decision.droop_curve_kw, EVIDENCE_DIGITS),
+            round(decision.droop_owed_kw - decision.droop_curve_kw, EVIDENCE_DIGITS),
+            round(decision.droop_kw, EVIDENCE_DIGITS),
+            round(decision.cleared_kw, EVIDENCE_DIGITS),
+            _kept(sum(known) if known else None),
+            len(seen) - len(known),
+        )
 
     def _unit(self, decision: Decision, now: Snapshot, unit: UnitId, made: UnitDecision) -> None:
         standing, cleared = self._gate.standing(unit), made.cleared
@@ -119,3 +163,7 @@ class DecisionLog:
 
 def _codes(clamps: Iterable[Clamp]) -> tuple[str, ...]:
     return tuple(each.why for each in clamps)
+
+
+def _kept(value: float | None) -> float | None:
+    return round(value, EVIDENCE_DIGITS) if value is not None else None

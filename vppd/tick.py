@@ -62,5 +62,9 @@ class Tick:
             owed.clamps,
             {request.unit: request for request in owed.requests},
             cleared,
+            droop.curve_kw,
+            droop.ffr_kw,
+            owed.promise,
+            owed.riding,
         )
         return decision, frequency, now

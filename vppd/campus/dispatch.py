@@ -1,65 +1,72 @@
-"""Who does how much: sharing a site power over the units' room. Pure.
+"""Who does how much: sharing a site power over the units' room and the tree's limits. Pure.
 
 Invariants, whatever the fleet: no unit beyond its room, no unit against the direction of the sum,
-the shares add up to what was asked or to all the room there is, whichever is smaller.
+no branch of the tree beyond its limit; the shares add up to what was asked or to all the room there
+is, whichever is smaller.
 """
 
-import math
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Protocol
 
-from vppd.core.asset import Asset
-from vppd.core.measured import soc_pct
-from vppd.core.model import Limit, Snapshot, UnitId
+from vppd.campus.least_loss import Part, Trunk, cost_kw, least_loss
+from vppd.campus.member import Bound, Branch, Member, bounds_of, member
+from vppd.core.model import UnitId
+
+__all__ = [
+    "STRATEGIES",
+    "Bound",
+    "Branch",
+    "Member",
+    "Strategy",
+    "balanced",
+    "bounds_of",
+    "fill",
+    "in_tree",
+    "losses",
+    "member",
+    "priority",
+    "proportional",
+]
 
 ENOUGH_KW = 1e-9
 
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One unit as a share sees it: its room each way, and how full it is."""
-
-    id: UnitId
-    out_kw: float  # what it can give, not negative
-    in_kw: float  # what it can take, not negative
-    soc_pct: float | None
-    soc_min_pct: float
-    soc_max_pct: float
-    energy_kwh: float
-    priority: int
-    reach_out_kw: float = math.inf  # what its ramp can reach now; the others carry the rest
-    reach_in_kw: float = math.inf
-
-    def room_kw(self, power_kw: float) -> float:
-        """Its room in the direction of this power."""
-        return self.out_kw if power_kw >= 0.0 else self.in_kw
-
-    def reach_kw(self, power_kw: float) -> float:
-        """What it can be at now in the direction of this power: in its room, within its ramp."""
-        reach_kw = self.reach_out_kw if power_kw >= 0.0 else self.reach_in_kw
-        return min(reach_kw, self.room_kw(power_kw))
+Plain = Callable[[float, Sequence[Member]], dict[UnitId, float]]
 
 
-Strategy = Callable[[float, Sequence[Member]], dict[UnitId, float]]
+class Strategy(Protocol):
+    """Shares a power over members; `bounds` are the tree's in its direction, leaves first."""
+
+    def __call__(
+        self, power_kw: float, members: Sequence[Member], bounds: Sequence[Bound] = ()
+    ) -> dict[UnitId, float]: ...
 
 
-def member(
-    now: Snapshot, asset: Asset, room: Limit, reach_kw: tuple[float, float] = (math.inf, math.inf)
-) -> Member:
-    """A unit with the room the gate leaves it now, and what its ramp can reach in and out."""
-    safety = asset.safety
-    return Member(
-        asset.id,
-        room.high_kw,
-        -room.low_kw,
-        soc_pct(now, asset),
-        safety.soc_min_pct,
-        safety.soc_max_pct,
-        asset.energy_kwh,
-        asset.priority,
-        reach_kw[1],
-        reach_kw[0],
-    )
+def in_tree(plain: Plain) -> Strategy:
+    """A strategy that keeps to every bound: where the units behind one would be over it, they share
+    what it lets through by the same strategy, and the others carry the rest."""
+
+    @functools.wraps(plain)
+    def shares(
+        power_kw: float, members: Sequence[Member], bounds: Sequence[Bound] = ()
+    ) -> dict[UnitId, float]:
+        found = plain(power_kw, members)
+        for _ in bounds:
+            over = next((bound for bound in bounds if _over(found, bound)), None)
+            if over is None:
+                break
+            behind = [each for each in members if each.id in over.units]
+            sign = 1 if power_kw >= 0.0 else -1
+            held_kw = plain(sign * over.most_kw, behind)
+            members = [
+                _reaching(each, abs(held_kw[each.id])) if each.id in held_kw else each
+                for each in members
+            ]
+            found = plain(power_kw, members)
+        return found
+
+    return shares
 
 
 def fill(
@@ -69,7 +76,7 @@ def fill(
 
     Units without weight share what the weighted ones leave. Exact after at most one round a unit.
     """
-    sign = 1.0 if power_kw >= 0.0 else -1.0
+    sign = 1 if power_kw >= 0.0 else -1
     left_kw = min(abs(power_kw), sum(caps_kw.values()))
     given = dict.fromkeys(caps_kw, 0.0)
     for chosen in (weights, caps_kw):
@@ -87,21 +94,24 @@ def fill(
     return {id_: sign * each for id_, each in given.items()}
 
 
+@in_tree
 def proportional(power_kw: float, members: Sequence[Member]) -> dict[UnitId, float]:
     """In proportion to room: every unit is used alike for what it can do."""
     rooms_kw = {each.id: each.room_kw(power_kw) for each in members}
     return fill(power_kw, rooms_kw, {each.id: each.reach_kw(power_kw) for each in members})
 
 
+@in_tree
 def balanced(power_kw: float, members: Sequence[Member]) -> dict[UnitId, float]:
     """By energy left in that direction, so that states of charge converge."""
     caps_kw = {each.id: each.reach_kw(power_kw) for each in members}
     return fill(power_kw, {each.id: _energy_kwh(power_kw, each) for each in members}, caps_kw)
 
 
+@in_tree
 def priority(power_kw: float, members: Sequence[Member]) -> dict[UnitId, float]:
     """The unit with the lowest priority number first, up to its room; equals in order of id."""
-    sign = 1.0 if power_kw >= 0.0 else -1.0
+    sign = 1 if power_kw >= 0.0 else -1
     left_kw = abs(power_kw)
     shares: dict[UnitId, float] = {}
     for each in sorted(members, key=lambda one: (one.priority, one.id)):
@@ -111,11 +121,88 @@ def priority(power_kw: float, members: Sequence[Member]) -> dict[UnitId, float]:
     return shares
 
 
+def losses(
+    power_kw: float, members: Sequence[Member], bounds: Sequence[Bound] = ()
+) -> dict[UnitId, float]:
+    """So that inverters, transformers and feeders lose least, with each unit's pull (how far its
+    SoC stands from the others') as a weighted second aim. Units that would lose more running than
+    they save stay idle. Exact to least_loss.TOLERANCE_SHARE, and never worse than another strategy:
+    where one of them happens to be better inside that tolerance, it is taken."""
+    sign = 1 if power_kw >= 0.0 else -1
+    leaves = _leaves(members, bounds)
+    ordered = sorted(members, key=lambda each: each.id)
+    trunks: dict[tuple[str, int], int] = {}
+    parts: list[Part] = []
+    for each in ordered:
+        trunk = trunks.setdefault((each.wires.id, leaves.get(each.id, -1)), len(trunks))
+        parts.append(_part(each, sign, power_kw, trunk))
+    wires = {(each.wires.id, leaves.get(each.id, -1)): each.wires for each in ordered}
+    made = [
+        Trunk(
+            wires[key].quadratic_per_kw,
+            -sign * wires[key].auxiliary_kw,
+            bounds[key[1]].most_kw if key[1] >= 0 else float("inf"),
+        )
+        for key in trunks
+    ]
+    whole_kw = [
+        bound.most_kw for bound in bounds if all(each.id in bound.units for each in members)
+    ]
+    sizes_kw = least_loss(min([abs(power_kw), *whole_kw]), parts, made)
+    found = {each.id: sign * kw for each, kw in zip(ordered, sizes_kw, strict=True)}
+    if any(_over(found, bound) for bound in bounds):
+        return in_tree(losses)(power_kw, members, bounds)  # a tree of other shape than buildings
+    least, _ = cost_kw(sizes_kw, parts, made)
+    for other in (priority, proportional, balanced):
+        shares = other(power_kw, ordered, bounds)
+        cost, _ = cost_kw([abs(shares[each.id]) for each in ordered], parts, made)
+        if cost < least:
+            least, found = cost, shares
+    return found
+
+
 STRATEGIES: dict[str, Strategy] = {
     "proportional": proportional,
     "balanced": balanced,
     "priority": priority,
+    "losses": losses,
 }
+
+
+def _over(shares: Mapping[UnitId, float], bound: Bound) -> bool:
+    sum_kw = sum(kw for id_, kw in shares.items() if id_ in bound.units)
+    return abs(sum_kw) > bound.most_kw + ENOUGH_KW
+
+
+def _reaching(each: Member, most_kw: float) -> Member:
+    return replace(
+        each,
+        reach_out_kw=min(each.reach_out_kw, most_kw),
+        reach_in_kw=min(each.reach_in_kw, most_kw),
+    )
+
+
+def _leaves(members: Sequence[Member], bounds: Sequence[Bound]) -> dict[UnitId, int]:
+    """The first bound that each member stands behind, if that is not one of all members."""
+    found: dict[UnitId, int] = {}
+    for number, bound in enumerate(bounds):
+        behind = [each.id for each in members if each.id in bound.units]
+        if len(behind) < len(members):
+            for id_ in behind:
+                found.setdefault(id_, number)
+    return found
+
+
+def _part(each: Member, sign: int, power_kw: float, trunk: int) -> Part:
+    curve = each.curve
+    return Part(
+        max(curve.no_load_kw - curve.standby_kw, 0.0),
+        curve.linear_share,
+        curve.quadratic_per_kw,
+        max(each.reach_kw(power_kw), 0.0),
+        trunk,
+        sign * each.pull_share,
+    )
 
 
 def _energy_kwh(power_kw: float, each: Member) -> float:

@@ -33,6 +33,7 @@ class Level(StrEnum):
     CITY = "city"
     CAMPUS = "campus"
     BUILDING = "building"
+    NODE = "node"
 
 
 class Status(StrEnum):

@@ -1,8 +1,10 @@
-"""Which plan rules: of the live plans the highest priority, of equals the newest. Pure."""
+"""Which plan rules: of the live plans the highest priority, of equals the first in the declared
+order (vppd/campus/queue.py), of those the newest. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vppd.campus.queue import rank
 from vppd.core.model import SITE, Plan, Priority, UnitId
 
 
@@ -18,13 +20,13 @@ class Base:
     planned: bool = False
 
 
-def base_of(plans: Sequence[Plan]) -> Base:
-    """The base point of the site, with every regulation delta on top."""
+def base_of(plans: Sequence[Plan], order: Sequence[str] = ()) -> Base:
+    """The base point of the site, with every regulation delta on top. `order` is of sources."""
     absolute = [plan for plan in plans if plan.unit == SITE and not plan.adds]
     delta_kw = sum(plan.power_kw for plan in plans if plan.unit == SITE and plan.adds)
     if not absolute:
         return Base(power_kw=delta_kw, planned=delta_kw != 0.0)
-    first = max(absolute, key=_rank)
+    first = max(absolute, key=lambda plan: rank(plan, order))
     return Base(
         first.power_kw + delta_kw,
         first.reactive_kvar,
@@ -35,14 +37,12 @@ def base_of(plans: Sequence[Plan]) -> Base:
     )
 
 
-def pins_of(plans: Sequence[Plan]) -> dict[UnitId, Plan]:
+def pins_of(plans: Sequence[Plan], order: Sequence[str] = ()) -> dict[UnitId, Plan]:
     """The ruling plan of each pinned unit."""
     pins: dict[UnitId, Plan] = {}
     for plan in plans:
-        if plan.unit != SITE and (plan.unit not in pins or _rank(plan) > _rank(pins[plan.unit])):
+        if plan.unit == SITE:
+            continue
+        if plan.unit not in pins or rank(plan, order) > rank(pins[plan.unit], order):
             pins[plan.unit] = plan
     return pins
-
-
-def _rank(plan: Plan) -> tuple[int, float, str]:
-    return plan.priority, plan.issued_s, plan.source

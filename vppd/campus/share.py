@@ -2,14 +2,15 @@
 
 Base and droop that pull the same way are shared one after the other, droop by fitness. When they
 pull against each other their sum is shared, so that no unit charges while another discharges.
-Pure; kW, positive towards the grid.
+Every limit of the tree (feeders, connection) is kept to at its place, so that the gate has nothing
+to cut; what is pinned counts against it. Pure; kW, positive towards the grid.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vppd.campus.dispatch import Member, Strategy, fill
+from vppd.campus.dispatch import Branch, Member, Strategy, bounds_of, fill, in_tree
 from vppd.core.model import Request, UnitId
 
 ENOUGH_KW = 1e-9
@@ -44,15 +45,19 @@ def rest_kw(ask: Ask) -> float:
     return max(rest, 0.0) if ask.base_kw >= 0.0 else min(rest, 0.0)
 
 
-def share(ask: Ask, members: Sequence[Member], strategy: Strategy) -> Shares:
-    """One tick's requests, one for each member."""
+def share(
+    ask: Ask, members: Sequence[Member], strategy: Strategy, branches: Sequence[Branch] = ()
+) -> Shares:
+    """One tick's requests, one for each member; `branches` are the limits of the tree, leaves
+    first."""
     free = [each for each in members if each.id not in ask.pins_kw]
     base_kw = rest_kw(ask)
+    pinned_kw = _pinned(ask, members)
     if base_kw * ask.droop_kw < 0.0:
-        base, droop = _opposed(base_kw, ask.droop_kw, free, strategy)
+        base, droop = _opposed(base_kw, ask.droop_kw, free, strategy, branches, pinned_kw)
     else:
-        base = strategy(base_kw, free)
-        droop = _spread(ask, members, base)
+        base = strategy(base_kw, free, bounds_of(branches, base_kw, pinned_kw))
+        droop = _spread(ask, members, base, branches, pinned_kw)
     given_base_kw, given_droop_kw = sum(base.values()), sum(droop.values())
     base.update(ask.pins_kw)
     requests = tuple(
@@ -61,30 +66,59 @@ def share(ask: Ask, members: Sequence[Member], strategy: Strategy) -> Shares:
     return Shares(requests, base_kw - given_base_kw, ask.droop_kw - given_droop_kw)
 
 
+def _pinned(ask: Ask, members: Sequence[Member]) -> dict[UnitId, float]:
+    """What the pinned units give, as far as their room goes."""
+    return {
+        each.id: min(max(ask.pins_kw[each.id], -each.in_kw), each.out_kw)
+        for each in members
+        if each.id in ask.pins_kw
+    }
+
+
 def _spread(
-    ask: Ask, members: Sequence[Member], base_kw: Mapping[UnitId, float]
+    ask: Ask,
+    members: Sequence[Member],
+    base_kw: Mapping[UnitId, float],
+    branches: Sequence[Branch],
+    pinned_kw: Mapping[UnitId, float],
 ) -> dict[UnitId, float]:
     """Droop over the room that base leaves, by fitness first, then wherever there is room."""
-    takers = [
-        each for each in members if each.id not in ask.pins_kw or each.id in ask.droop_on_pins
-    ]
+    takers: list[Member] = []
     sign = 1.0 if ask.droop_kw >= 0.0 else -1.0
-    caps_kw: dict[UnitId, float] = {}
-    for each in takers:
-        used_kw = sign * (base_kw.get(each.id, 0.0) + ask.pins_kw.get(each.id, 0.0))
-        caps_kw[each.id] = max(each.room_kw(ask.droop_kw) - used_kw, 0.0)
-    weights = {id_: cap_kw * ask.fitness.get(id_, 1.0) for id_, cap_kw in caps_kw.items()}
-    return fill(ask.droop_kw, weights, caps_kw)
+    for each in members:
+        if each.id not in ask.pins_kw or each.id in ask.droop_on_pins:
+            used_kw = sign * (base_kw.get(each.id, 0.0) + ask.pins_kw.get(each.id, 0.0))
+            left_kw = max(each.room_kw(ask.droop_kw) - used_kw, 0.0)
+            takers.append(_free_by(each, left_kw))
+
+    def by_fitness(power_kw: float, members: Sequence[Member]) -> dict[UnitId, float]:
+        rooms_kw = {each.id: each.room_kw(power_kw) for each in members}
+        weights = {id_: room_kw * ask.fitness.get(id_, 1.0) for id_, room_kw in rooms_kw.items()}
+        return fill(power_kw, weights, {each.id: each.reach_kw(power_kw) for each in members})
+
+    bounds = bounds_of(branches, ask.droop_kw, {**base_kw, **pinned_kw})
+    return in_tree(by_fitness)(ask.droop_kw, takers, bounds)
+
+
+def _free_by(each: Member, left_kw: float) -> Member:
+    """The unit with so much room each way, and no ramp: that is for the base alone."""
+    return replace(each, out_kw=left_kw, in_kw=left_kw, reach_out_kw=math.inf, reach_in_kw=math.inf)
 
 
 def _opposed(
-    base_kw: float, droop_kw: float, members: Sequence[Member], strategy: Strategy
+    base_kw: float,
+    droop_kw: float,
+    members: Sequence[Member],
+    strategy: Strategy,
+    branches: Sequence[Branch],
+    pinned_kw: Mapping[UnitId, float],
 ) -> tuple[dict[UnitId, float], dict[UnitId, float]]:
     """Share the sum, and give each unit the same proportion of both parts. The ramp is for the base
     alone, so it does not bound the sum here; the gate ramps what is left to ramp."""
     total_kw = base_kw + droop_kw
     members = [replace(each, reach_out_kw=math.inf, reach_in_kw=math.inf) for each in members]
-    shares = strategy(total_kw if abs(total_kw) > ENOUGH_KW else base_kw, members)
+    shared_kw = total_kw if abs(total_kw) > ENOUGH_KW else base_kw
+    shares = strategy(shared_kw, members, bounds_of(branches, shared_kw, pinned_kw))
     given_kw = sum(shares.values())
     if abs(given_kw) <= ENOUGH_KW:
         return dict.fromkeys(shares, 0.0), dict.fromkeys(shares, 0.0)

@@ -23,7 +23,8 @@ from vppd.cli.scene import FAILING, timing, write_site, write_trace
 from vppd.cli.story import tell
 from vppd.cli.tables import status as status_lines
 from vppd.cli.wire import DaemonAbsent, Json, fetch
-from vppd.sim.fault_socket import request
+from vppd.cli.words import localised
+from vppd.sim.faults.door import request
 from vppd.spine.clock import SystemClock
 
 DEFAULT_S = 120.0
@@ -139,7 +140,11 @@ def _screen() -> Iterator[Callable[[float, Json], None]]:
         yield _Lines().show
         return
     with Live(auto_refresh=False, screen=True) as live:
-        yield lambda _, status: live.update(Text("\n".join(status_lines(status))), refresh=True)
+        yield lambda _, status: live.update(Text("\n".join(_picture(status))), refresh=True)
+
+
+def _picture(status: Json) -> list[str]:
+    return status_lines(localised(status, str(status["timezone"])))
 
 
 class _Lines:

@@ -13,9 +13,9 @@ from vppd.core.bms import BmsProfile
 from vppd.core.profile import DeviceProfile
 from vppd.field.drivers.can import CanDownError
 from vppd.field.drivers.modbus import Endpoint
-from vppd.field.survey_draft import BusSeen, Draft, draft, seen_lines
-from vppd.field.survey_scan import Device, scan_can, scan_hosts, scan_line
-from vppd.field.survey_targets import ALL_IDS, USUAL_IDS, can_of, hosts_of, spread
+from vppd.field.survey.draft import BusSeen, Draft, draft, seen_lines
+from vppd.field.survey.scan import Device, scan_can, scan_hosts, scan_line
+from vppd.field.survey.targets import ALL_IDS, USUAL_IDS, can_of, hosts_of, spread
 from vppd.spine.clock import SystemClock
 
 Tell = Callable[[str], None]
@@ -135,7 +135,8 @@ def discovered(
         _tell(text)
     if wanted.hosts or line is not None:
         places = len(wanted.hosts) + (line is not None)
-        _tell(f"looking, read-only, at {places} places for unit ids {spread(wanted.ids)}")
+        many = f"{places} place{'' if places == 1 else 's'}"
+        _tell(f"looking, read-only, at {many} for unit ids {spread(wanted.ids)}")
     try:
         page, devices, buses = look(wanted, known, _tell)
     except CanDownError as down:

@@ -30,7 +30,7 @@ def last_rows(state: Path) -> Json:
     """The newest rows of the journal in this state directory. Raises OSError."""
     path = state / "journal.db"
     try:
-        with contextlib.closing(_open(path)) as journal:
+        with contextlib.closing(open_read_only(path)) as journal:
             site = journal.execute(_SITE).fetchone()
             units = journal.execute(_UNITS, (LOOK_BACK_S,)).fetchall()
             events = journal.execute(_EVENTS, (ROWS,)).fetchall()
@@ -85,7 +85,7 @@ def shown(view: Json) -> list[str]:
     ]
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def open_read_only(path: Path) -> sqlite3.Connection:
     """Read-only, and without a trace: a journal that was closed well has no -wal file and does not
     change, and SQLite would leave files beside it if it were not told so. Raises sqlite3.Error."""
     if not path.exists():

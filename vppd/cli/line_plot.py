@@ -50,8 +50,10 @@ def plot(
     from_s: float,
     to_s: float,
     unit: str,
+    signed: bool = True,
 ) -> str:
-    """One picture. `band` is a name with its lower and upper edge, held like a setpoint."""
+    """One picture. `band` is a name with its lower and upper edge, held like a setpoint; `signed`
+    puts a plus before positive values of the axis."""
     seen = [
         each.value
         for samples in (*(line.samples for line in lines), band[1], band[2])
@@ -67,7 +69,7 @@ def plot(
         f"<title>{escape(title)}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<text x="{LEFT}" y="20" font-size="15">{escape(title)}</text>',
-        *_axes(frame, unit),
+        *_axes(frame, unit, signed=signed),
         _band(frame, band[1], band[2]),
     ]
     for place, line in enumerate(lines):
@@ -85,13 +87,14 @@ def ticks(low: float, high: float) -> list[float]:
     return [step * at for at in range(first, math.floor(high / step) + 1)]
 
 
-def _axes(frame: Frame, unit: str) -> Iterator[str]:
+def _axes(frame: Frame, unit: str, *, signed: bool) -> Iterator[str]:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    sign = "+" if signed else ""
     for value in ticks(frame.low, frame.high):
         y = frame.y(value)
         colour = "#888888" if abs(value) < 1e-12 else "#e4e4e4"  # noqa: PLR2004
         yield f'<path d="M{LEFT} {y:.1f}H{right}" stroke="{colour}"/>'
-        yield f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:+g}</text>'
+        yield f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:{sign}g}</text>'
     for at_s in ticks(frame.from_s, frame.to_s):
         x = frame.x(at_s)
         yield f'<path d="M{x:.1f} {TOP}V{bottom}" stroke="#f0f0f0"/>'

@@ -4,15 +4,28 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from vppd.cli.words import table
 from vppd.core.settings import Settings
-from vppd.sim.fault_socket import request
+from vppd.sim.faults.door import request
 from vppd.sim.plant import serve
 from vppd.spine.clock import SystemClock
+
+# How the targets of the plant's faults are named.
+TARGETS = {
+    "slave": "UNIT, UNIT/inverter, meter",
+    "bms": "UNIT",
+    "unit": "UNIT",
+    "inverter": "UNIT",
+    "meter": "meter",
+    "input": "INPUT",
+    "pmu": "PMU",
+    "grid": "grid",
+}
 
 
 class _Ended(Exception):  # noqa: N818
@@ -81,6 +94,27 @@ def ask_plant(
         payload = {"clear" if clear else "inject": name, "target": target}
         payload |= dict(_parameter(each) for each in parameters)
     return asyncio.run(request(socket, payload))
+
+
+def fault_lines(answer: Mapping[str, Any]) -> list[str]:
+    """What `list` answered: every fault with its target and parameters, then those that act."""
+    lines = table(
+        ("fault", "target", "parameters"),
+        [
+            (name, TARGETS.get(each["target"], each["target"]), _parameters(each, "target"))
+            for name, each in answer["valid"].items()
+        ],
+    )
+    acting = [
+        f"acting: {each['name']} {each['target']} {_parameters(each, 'name', 'target')}".rstrip()
+        for each in answer["active"]
+    ]
+    return [*lines, "", *(acting or ["none acts"])]
+
+
+def _parameters(words: Mapping[str, Any], *but: str) -> str:
+    given = ((key, value) for key, value in words.items() if key not in but)
+    return " ".join(f"{key}={json.dumps(value)}" for key, value in given)
 
 
 def _parameter(text: str) -> tuple[str, Any]:

@@ -11,9 +11,9 @@ from vppd.cli.survey_pmu import WITHIN_S as PMU_WITHIN_S
 from vppd.cli.survey_pmu import ask_pmu
 from vppd.core.ports import Clock
 from vppd.core.settings import Settings
-from vppd.field.survey import cross_checked, survey, within_s
-from vppd.field.survey_can import can_within_s, survey_can
-from vppd.field.survey_remarks import Sheet, Verdict, worst
+from vppd.field.survey.can import can_within_s, survey_can
+from vppd.field.survey.remarks import Sheet, Verdict, worst
+from vppd.field.survey.whole import cross_checked, survey, within_s
 from vppd.spine.clock import SystemClock
 
 MARKS = {Verdict.OK: "ok   ", Verdict.ODD: "ODD  ", Verdict.WRONG: "WRONG"}

@@ -5,8 +5,8 @@ import asyncio
 
 from vppd.core.ports import Clock
 from vppd.core.settings import PmuSettings
-from vppd.field.survey_checks import clock_skew
-from vppd.field.survey_remarks import Remark, Sheet, fine, odd, wrong
+from vppd.field.survey.checks import clock_skew
+from vppd.field.survey.remarks import Remark, Sheet, fine, odd, wrong
 from vppd.grid.c37118 import (
     Command,
     CommandWord,

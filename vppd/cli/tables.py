@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from vppd.cli.alarm_crowd import gathered
+from vppd.cli.capability_lines import capability_lines
 from vppd.cli.unit_table import owner_lines, reactive_line, unit_sections
 from vppd.cli.wire import Json
 from vppd.cli.words import UNKNOWN, codes, number, span, table
@@ -15,6 +17,7 @@ _CAPACITY = (
 )
 CALM = frozenset({"ready", "running"})
 UNITS_MAX = 20
+CALM_KW = 0.05
 WIDTH = 79
 
 
@@ -33,7 +36,7 @@ def status(view: Json) -> list[str]:
     lines += textwrap.wrap(str(view["sentence"]), WIDTH, subsequent_indent="    ")
     lines += [_frequency_line(view), ""]
     lines += _unit_table(view["units"], crowd=True)
-    lines += ["", *_alarm_lines(view["alarms"])]
+    lines += [*meter_line(view.get("meter")), "", *_alarm_lines(gathered(view["alarms"]))]
     lines += [_plan_line(each) for each in view.get("plans", [])]
     ticks = view["ticks"]
     lines.append(
@@ -86,7 +89,8 @@ def campus(view: Json) -> list[str]:
     """The tree, each level with what it can do now."""
     rows = list(_place_rows(view["campus"], 0))
     head = ("place", "status", "rated kW", "kWh", "out kW", "in kW", "out kWh", "in kWh")
-    return table(head, rows, "llrrrrrr")
+    lines = table(head, rows, "llrrrrrr")
+    return lines + (["", *capability_lines(view["capability"])] if "capability" in view else [])
 
 
 def frequency(view: Json) -> list[str]:
@@ -188,12 +192,12 @@ def why(view: Json) -> list[str]:
     """Owed, asked, every cut, got, read back, measured."""
     live = view["from"] == "live"
     site: Json = view["site"] or {}
-    source = site.get("base_source")
+    source = _source_words(site)
     rows: list[tuple[str, str]] = [
         (
             "owed",
             f"{number(site.get('owed_kw'))} kW by the site: "
-            f"base {number(site.get('base_kw'))}{f' ({source})' if source else ''}, "
+            f"base {number(site.get('base_kw'))}{source}, "
             f"droop {number(site.get('droop_owed_kw'))} at "
             f"{number(site.get('frequency_hz'), '.3f')} Hz ({site.get('source') or 'no source'})",
         ),
@@ -307,6 +311,26 @@ def _alarm_lines(lines: list[Json]) -> list[str]:
         if each.get("remedy"):
             text.append(f"    {each['remedy']}")
     return text
+
+
+def meter_line(meter: Json | None) -> list[str]:
+    """The point of connection, where it is measured."""
+    if not meter:
+        return []
+    if not meter["up"]:
+        return [f"meter silent: {meter['text'] or 'not tried yet'}"]
+    return [
+        f"meter {number(meter['export_kw'])} kW to the grid,"
+        f" other load {number(meter['other_load_kw'])} kW"
+    ]
+
+
+def _source_words(site: Json) -> str:
+    """Who asks for the base; nobody of the site does where units have plans of their own."""
+    source = site.get("base_source")
+    if not source or (source == "idle" and abs(site.get("base_kw") or 0.0) > CALM_KW):
+        return ""
+    return f" ({source})"
 
 
 def _journal_words(diagnostics: Mapping[str, Any]) -> str:

@@ -22,6 +22,8 @@ from vppd.cli.words import localised
 SOCKET = "/run/vppd/vppd.sock"
 STATE = "/var/lib/vppd"
 FINE, REFUSED, WRONG, ABSENT = 0, 1, 2, 3
+# of an inverter, as field.sunspec_curves.CurveKind
+KINDS = ("volt_var", "volt_watt", "frequency_droop", "watt_var")
 SIZES_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 Words = argparse.Namespace
@@ -166,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         scoped.set_defaults(command=command)
     curve = verb("curve", "the curves an inverter follows by itself, or a new one", _curve)
     curve.add_argument("unit", metavar="UNIT")
-    curve.add_argument("kind", metavar="KIND", nargs="?", help="volt_var, volt_watt, ...")
+    curve.add_argument("kind", metavar="KIND", nargs="?", choices=KINDS, help=", ".join(KINDS))
     curve.add_argument(
         "--set", dest="points", type=curve_points, metavar="X:Y,...", help="its new points"
     )
@@ -258,10 +260,21 @@ def _control(words: Words) -> int:
 def _curve(words: Words) -> int:
     target = f"/v1/units/{quote(words.unit, '')}/curves"
     if words.points is None:
+        if words.off:
+            return _wrong("--off goes with --set: the points stay those that are given")
         return _do(words, ("GET", target, None), functools.partial(unit_table.curves, words.kind))
+    if words.kind is None:
+        return _wrong(
+            f"which curve? Say {words.unit} KIND --set ...; KIND is one of {', '.join(KINDS)}"
+        )
     body = {"kind": words.kind, "points": words.points, "enabled": not words.off}
     given = {key: value for key, value in body.items() if value is not None}
     return _do(words, ("POST", target, given), functools.partial(unit_table.curves, None))
+
+
+def _wrong(text: str) -> int:
+    print(f"vppctl curve: {text}", file=sys.stderr)
+    return WRONG
 
 
 def _droop(words: Words) -> int:

@@ -4,8 +4,10 @@ import importlib.metadata
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
@@ -43,7 +45,7 @@ def run(config_dir: Path, state: Path, socket: Path) -> None:
     sys.exit(run_daemon(config_dir, state, socket))
 
 
-@main.command()
+@main.command(short_help="Serve a simulated plant by the real protocols.")
 @_config
 @click.option("--trace", type=_file, help="frequency to play: CSV with t_s,freq_hz")
 @click.option("--seed", type=int, help="of everything random; default: as configured")
@@ -72,29 +74,32 @@ def sim(
         raise click.ClickException(str(error)) from error
 
 
-@main.command()
+@main.command(short_help="Hurt a simulated plant while it runs.")
 @click.option("--plant", type=_file, required=True, help="the socket given to sim --faults")
 @click.option("--clear", is_flag=True, help="end the fault instead (NAME all: every one)")
 @click.argument("name")
 @click.argument("target", default="")
 @click.argument("parameters", nargs=-1)
 def fault(plant: Path, clear: bool, name: str, target: str, parameters: tuple[str, ...]) -> None:
-    """Inject fault NAME into the simulated TARGET (unit, input or pmu); PARAMETERS as key=value.
+    """Inject fault NAME into the simulated TARGET; PARAMETERS as key=value, for_s=10 ends it.
 
     NAME `list` shows every fault with its parameters, `state` what the plant knows of TARGET.
     """
-    from vppd.cli.plant import ask_plant  # noqa: PLC0415
+    from vppd.cli.plant import ask_plant, fault_lines  # noqa: PLC0415
 
     try:
         answer = ask_plant(plant, name, target, parameters, clear=clear)
     except (OSError, ValueError) as error:
         raise click.ClickException(f"{plant}: {error}") from error
-    click.echo(json.dumps(answer, indent=1))
     if "error" in answer:
-        sys.exit(1)
+        raise click.ClickException(str(answer["error"]))
+    if name == "list":
+        click.echo("\n".join(fault_lines(answer)))
+    else:
+        click.echo(json.dumps(answer, indent=1))
 
 
-@main.command()
+@main.command(short_help="Judge the configuration; --live: the devices too.")
 @_config
 @click.option("--live", is_flag=True, help="then ask every configured device, read-only")
 @click.option("--json", "as_json", is_flag=True, help="with --live: the devices as JSON")
@@ -115,7 +120,7 @@ def check(config_dir: Path, live: bool, as_json: bool, socket: Path) -> None:
         sys.exit(_check_live(loaded.settings, as_json, socket))
 
 
-@main.command()
+@main.command(short_help="Bump a unit a few kW each way and judge it.")
 @click.argument("unit")
 @click.option("--socket", type=_file, default=SOCKET, help="where the running daemon listens")
 @click.option("--power-kw", type=click.FloatRange(0, min_open=True), help="bump; default: 5 or 5 %")
@@ -130,7 +135,7 @@ def commission(
 
     Exit 0 when it passed, 1 when it failed or was broken off, 3 when the daemon is not there.
     """
-    from vppd.cli import commission as bump  # noqa: PLC0415 - check and explain need none of it
+    from vppd.cli.commission import command as bump  # noqa: PLC0415 - check and explain need none of it
 
     hold_s, settling_s = bump.seconds(hold), bump.seconds(settle)
     if not bump.HOLD_MIN_S <= hold_s <= bump.HOLD_MAX_S:
@@ -148,7 +153,7 @@ def commission(
     )
 
 
-@main.command()
+@main.command(short_help="Look for devices and draft a field.yaml.")
 @click.argument("target", required=False)
 @click.option("--serial", help="a serial line instead: /dev/ttyUSB0")
 @click.option("--baudrate", type=click.IntRange(300, 1_000_000), default=9600)
@@ -179,7 +184,78 @@ def discover(target: str | None, serial: str | None, output: Path | None, **how:
         raise click.ClickException(str(error)) from error
 
 
-@main.command()
+@main.group(invoke_without_command=True)
+@click.option("--sql", is_flag=True, help="print the published queries and their numbers")
+@click.pass_context
+def report(context: click.Context, sql: bool) -> None:
+    """What the journal proves: frequency events and months, from its rows alone."""
+    if sql:
+        from vppd.cli.report_sql import published  # noqa: PLC0415 - only reports need it
+        from vppd.core.response_rules import TABLES  # noqa: PLC0415
+
+        click.echo(published(TABLES[-1]))
+    elif context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+_state = click.option("--state", type=_directory, default=STATE_DIR, help="where the journal is")
+_zone = click.option("--timezone", default="Asia/Kolkata", help="of days and times shown")
+_output = click.option("--output", type=_file, help="write it there, not to standard output")
+_format = click.option(
+    "--format", "form", type=click.Choice(["md", "html", "csv"]), default="md", help="csv: rows"
+)
+
+
+@report.command("event")
+@click.argument("id_", metavar="ID")
+@_state
+@_zone
+@_format
+@_output
+def report_event(id_: str, state: Path, timezone: str, form: str, output: Path | None) -> None:
+    """Figures and verdicts of event ID; csv gives its 100 ms rows."""
+    from vppd.cli.report import event_report  # noqa: PLC0415
+
+    try:
+        _give(event_report(state, id_, _zone_of(timezone), form), output)
+    except (OSError, LookupError) as error:
+        raise click.ClickException(str(error.args[0] if error.args else error)) from error
+
+
+@report.command("frequency")
+@click.option("--month", type=click.DateTime(["%Y-%m"]), required=True, help="YYYY-MM")
+@_state
+@_zone
+@_format
+@_output
+def report_frequency(
+    month: datetime, state: Path, timezone: str, form: str, output: Path | None
+) -> None:
+    """Each day's time in, below and above the band, and the month's events."""
+    from vppd.cli.report import frequency_report  # noqa: PLC0415
+
+    try:
+        _give(frequency_report(state, month.date(), _zone_of(timezone), form), output)
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@report.command("events")
+@_state
+@_zone
+def report_events(state: Path, timezone: str) -> None:
+    """Every frequency event of the journal, oldest first."""
+    from vppd.cli.report import events_report  # noqa: PLC0415
+
+    try:
+        lines = events_report(state, _zone_of(timezone))
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+    for line in lines or ["no frequency events"]:
+        click.echo(line)
+
+
+@main.command(short_help="Show what a configuration key means.")
 @click.argument("key", required=False)
 def explain(key: str | None) -> None:
     """Show what a configuration KEY means, or all; `profile` and `bms_profile` show a device's."""
@@ -190,7 +266,7 @@ def explain(key: str | None) -> None:
         raise click.UsageError(str(error.args[0])) from error
 
 
-@main.command()
+@main.command(short_help="Write the commented example configuration.")
 @click.argument("directory", type=_directory)
 def init(directory: Path) -> None:
     """Write the commented example configuration into DIRECTORY; existing files are kept."""
@@ -207,6 +283,22 @@ def init(directory: Path) -> None:
     except OSError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"next: edit them, then `vppd check --config {directory}`")
+
+
+def _zone_of(name: str) -> ZoneInfo:
+    """An IANA zone; anything else ends with 2."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise click.UsageError(f"--timezone {name}: no such zone") from error
+
+
+def _give(text: str, output: Path | None) -> None:
+    """A report to a file, or to standard output. Raises OSError."""
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
 
 
 def _usable(config_dir: Path) -> Settings:

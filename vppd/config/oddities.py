@@ -47,6 +47,12 @@ def _units(settings: Settings) -> Iterator[Breach]:
         yield from _rating(base, unit)
         yield from _charging_cold(base, unit)
         yield from _runaway(base, unit)
+        if unit.modbus is None and unit.bms is None:
+            text = (
+                "no modbus and no bms: nothing guards the battery's cells, voltage, current and"
+                " temperature but what its inverter may show of them"
+            )
+            yield odd((*base, "inverter"), text, (*base, "bms"))
         if unit.modbus is not None:
             yield from _poll(base, unit.modbus)
             yield from _revert(base, unit, unit.modbus, settings.profile_of(unit))

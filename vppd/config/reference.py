@@ -22,8 +22,11 @@ from vppd.core.settings import ID, Settings
 FILES: Mapping[str, tuple[str, ...]] = {
     "vppd.yaml": ("site", "mode", "journal", "api", "clock", "simulation"),
     "field.yaml": ("units", "interlock_inputs", "meter"),
-    "campus.yaml": ("country", "dispatch"),
-    "grid.yaml": ("connection", "pmu", "bands", "droop"),
+    "campus.yaml": ("country", "dispatch", "rules"),
+    "grid.yaml": (
+        *("connection", "pmu", "sources", "bands", "droop", "ffr", "headroom", "ride_through"),
+        *("orders", "scada", "evidence"),
+    ),
     "market.yaml": ("market",),
 }
 UNWRAPPED = {"market.yaml": ("market",)}  # the file's top level is that section itself

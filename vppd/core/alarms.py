@@ -111,14 +111,31 @@ class Code(StrEnum):
     DROOP_TEMPERATURE = "droop_temperature"
     DROOP_LOAD = "droop_load"
     DROOP_OFF = "droop_off"
+    DROOP_HANDBACK = "droop_handback"
+    FFR = "ffr"
+    HEADROOM = "headroom"
+    HEADROOM_SHORT = "headroom_short"
+    RIDE_THROUGH = "ride_through"
+    VOLTAGE_LOST = "voltage_lost"
     FREQUENCY_LOST = "frequency_lost"
     FREQUENCY_CRITICAL_LOW = "frequency_critical_low"
     FREQUENCY_LOW = "frequency_low"
     FREQUENCY_HIGH = "frequency_high"
     FREQUENCY_CRITICAL_HIGH = "frequency_critical_high"
     FREQUENCY_IMPLAUSIBLE = "frequency_implausible"
+    FREQUENCY_SOURCE = "frequency_source"
+    FREQUENCY_DISAGREES = "frequency_disagrees"
+    FREQUENCY_JUMP = "frequency_jump"
+    DEAD_BUS = "dead_bus"
+    FREQUENCY_EVENT_BEGUN = "frequency_event_begun"
+    FREQUENCY_EVENT = "frequency_event"
     PMU_LOST = "pmu_lost"
     PMU_TIME = "pmu_time"
+    PMU_FROZEN = "pmu_frozen"
+    RESERVE = "reserve"
+    RESERVE_LOW = "reserve_low"
+    IMBALANCE = "imbalance"
+    N_MINUS_ONE = "n_minus_one"
     NODE_REGISTERED = "node_registered"
     NODE_MISMATCH = "node_mismatch"
     NODE_ANNOUNCED = "node_announced"
@@ -130,6 +147,7 @@ class Code(StrEnum):
     CLOCK_NOT_SYNCHRONISED = "clock_not_synchronised"
     CLOCK_JUMPED = "clock_jumped"
     SCHEDULE_FAILED = "schedule_failed"
+    ORDER = "order"
     TASK_RESTARTED = "task_restarted"
     TICK_LATE = "tick_late"
     CONNECTION_CLIPPED = "connection_clipped"
@@ -231,14 +249,41 @@ MEANINGS: dict[Code, Meaning] = {
     Code.DROOP_TEMPERATURE: Meaning(_I, "droop fades with temperature"),
     Code.DROOP_LOAD: Meaning(_I, "the connection leaves less room for droop"),
     Code.DROOP_OFF: Meaning(_I, "droop is switched off", "vppctl droop on"),
+    Code.DROOP_HANDBACK: Meaning(_I, "sustained long enough: droop is handed back"),
+    Code.FFR: Meaning(_I, "fast frequency response gives its block"),
+    Code.HEADROOM: Meaning(_I, "the base is kept off what the response may need"),
+    Code.HEADROOM_SHORT: Meaning(
+        _W,
+        "the promised response cannot be given for its time",
+        "charge or discharge towards the middle",
+    ),
+    Code.RIDE_THROUGH: Meaning(_C, "voltage or frequency outside the site's ride-through window"),
+    Code.VOLTAGE_LOST: Meaning(_W, "no PMU shows the voltage that ride-through watches"),
     Code.FREQUENCY_LOST: Meaning(_C, "no believable frequency: droop holds, then fades"),
     Code.FREQUENCY_CRITICAL_LOW: Meaning(_C, "frequency critically low"),
     Code.FREQUENCY_LOW: Meaning(_W, "frequency low"),
     Code.FREQUENCY_HIGH: Meaning(_W, "frequency high"),
     Code.FREQUENCY_CRITICAL_HIGH: Meaning(_C, "frequency critically high"),
     Code.FREQUENCY_IMPLAUSIBLE: Meaning(_W, "a source's frequency is not of this grid"),
+    Code.FREQUENCY_SOURCE: Meaning(_W, "not the most trusted frequency source is in use"),
+    Code.FREQUENCY_DISAGREES: Meaning(
+        _C, "frequency sources disagree; the one that asks for less power rules", "look at both"
+    ),
+    Code.FREQUENCY_JUMP: Meaning(_W, "a frequency jumped and waits to be confirmed"),
+    Code.DEAD_BUS: Meaning(_C, "no voltage where a source measures: its frequency is not believed"),
+    Code.FREQUENCY_EVENT_BEGUN: Meaning(_I, "a frequency event began; its rows are kept"),
+    Code.FREQUENCY_EVENT: Meaning(_I, "a frequency event ended", "vppd report event ID"),
     Code.PMU_LOST: Meaning(_C, "a frequency source does not answer"),
     Code.PMU_TIME: Meaning(_W, "a frequency source's time is off"),
+    Code.PMU_FROZEN: Meaning(_C, "a frequency source repeats one value under new time stamps"),
+    Code.RESERVE: Meaning(_I, "the minimum reserve margin is kept back"),
+    Code.RESERVE_LOW: Meaning(
+        _W, "less in reserve than reserve.margin_min_pct", "ask for less, or bring units back"
+    ),
+    Code.IMBALANCE: Meaning(
+        _W, "units are further apart than imbalance.max_pct", "vppctl dispatch --strategy balanced"
+    ),
+    Code.N_MINUS_ONE: Meaning(_I, "the loss of the largest unit would not be carried"),
     Code.NODE_REGISTERED: Meaning(_I, "a configured node's device answered for the first time"),
     Code.NODE_MISMATCH: Meaning(_I, "the device's nameplate is not what field.yaml says"),
     Code.NODE_ANNOUNCED: Meaning(_I, "a node was announced; it is not commanded"),
@@ -250,6 +295,7 @@ MEANINGS: dict[Code, Meaning] = {
     ),
     Code.CLOCK_NOT_SYNCHRONISED: Meaning(_W, "wall time is not synchronised: schedules wait"),
     Code.CLOCK_JUMPED: Meaning(_W, "wall time jumped"),
+    Code.ORDER: Meaning(_I, "an order from the grid, or what became of it"),
     Code.SCHEDULE_FAILED: Meaning(_C, "the schedule cannot be used"),
     Code.TASK_RESTARTED: Meaning(_W, "a task failed and was restarted"),
     Code.TICK_LATE: Meaning(_W, "the tick was late"),

@@ -10,6 +10,16 @@ from vppd.core.settings import SafetySettings, UnitSettings
 # What every SunSpec inverter has to show; the rest of its points count where it has them.
 INVERTER_POINTS = frozenset({Point.INVERTER_KW, Point.INVERTER_STATE, Point.INVERTER_FAULT_BITS})
 DEVICE_LIMITS = frozenset({Point.DISCHARGE_MAX_KW, Point.CHARGE_MAX_KW, Point.APPARENT_MAX_KVA})
+# What an inverter may know of its battery; whether it does is known when it is found.
+BATTERY_POINTS = frozenset(
+    {
+        Point.SOH_PCT,
+        Point.CELL_MIN_V,
+        Point.CELL_MAX_V,
+        Point.CELL_MIN_C,
+        Point.CELL_MAX_C,
+    }
+)
 # The names of an inverter's points where it is the only device of its unit.
 SOLE = {
     Point.INVERTER_KW: Point.POWER_KW,
@@ -21,7 +31,8 @@ SOLE = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One unit: its ratings, its limits, and which points a configured source declares."""
+    """One unit: its ratings, its limits, and which points a configured source declares. Those that
+    `may_show` count like them from their first reading on."""
 
     id: UnitId
     building: str
@@ -32,6 +43,7 @@ class Asset:
     priority: int
     safety: SafetySettings
     declared: frozenset[Point]
+    may_show: frozenset[Point] = frozenset()
     soc_resolution_pct: float = 0.1
     fault_mask: int = ALL_BITS
     alarm_mask: int = ALL_BITS
@@ -58,7 +70,8 @@ def asset_of(
         priority=unit.priority,
         safety=unit.safety,
         declared=_declared(unit, profile, bms),
-        soc_resolution_pct=_soc_resolution_pct(profile, bms),
+        may_show=BATTERY_POINTS if profile is None and bms is None else frozenset(),
+        soc_resolution_pct=_soc_resolution_pct(profile),
         fault_mask=profile.fault_mask if profile is not None else ALL_BITS,
         alarm_mask=profile.alarm_mask if profile is not None else ALL_BITS,
         bms_fault_mask=bms.fault_mask if bms is not None else ALL_BITS,
@@ -86,20 +99,21 @@ def _declared(
     if bms is not None:
         declared |= bms.points.keys()
     if unit.inverter is not None:
-        declared |= INVERTER_POINTS | DEVICE_LIMITS | {Point.SETPOINT_KW}
+        declared |= INVERTER_POINTS | DEVICE_LIMITS
+        declared |= {Point.SETPOINT_KW, Point.INVERTER_ALARM_BITS}
         if profile is None:
             declared = {SOLE.get(point, point) for point in declared}
             if Point.BMS_SOC_PCT not in declared:
                 declared.add(Point.SOC_PCT)
+            if bms is None:
+                declared.add(Point.SOH_PCT)
     return frozenset(declared)
 
 
-def _soc_resolution_pct(profile: DeviceProfile | None, bms: BmsProfile | None) -> float:
+def _soc_resolution_pct(profile: DeviceProfile | None) -> float:
     if profile is not None and (spec := profile.points.get(Point.SOC_PCT)) is not None:
         return abs(spec.scale)
-    if bms is not None and Point.BMS_SOC_PCT in bms.points:
-        return 1.0
-    return 0.1
+    return 1.0  # a BMS or an inverter: as coarse as any that is known
 
 
 def _revert_s(unit: UnitSettings, profile: DeviceProfile | None) -> float:

@@ -104,6 +104,7 @@ class Quality(StrEnum):
     STALE = "stale"  # older than the point's own limit
     FROZEN = "frozen"  # unchanged while related values moved
     IMPLAUSIBLE = "implausible"  # outside the range the profile declares
+    DEAD_BUS = "dead_bus"  # measured where there is no voltage
 
 
 _GOOD = Quality.GOOD  # looked at thousands of times a tick; a member of an enum is slow to find

@@ -109,4 +109,34 @@ class ReadingRow:
     quality: str
 
 
-Row = EventRow | CommandRow | TripRow | ViolationRow | SetpointRow | SiteRow | ReadingRow
+@dataclass(frozen=True, slots=True)
+class EvidenceRow:
+    """The site every 100 ms, from a minute before a frequency event until its end.
+
+    `droop_curve_kw` is what the unadapted curve owes, `ffr_kw` what fast frequency response owes
+    beside it, `droop_kw` what was asked for both after every adaptation. `measured_kw` is the sum
+    of the units' own measurements, without those of `unmeasured` units; None when no unit has one.
+    """
+
+    at: datetime
+    frequency_hz: float | None
+    rocof_hz_per_s: float | None
+    base_kw: float
+    droop_curve_kw: float
+    ffr_kw: float
+    droop_kw: float
+    cleared_kw: float
+    measured_kw: float | None
+    unmeasured: int
+
+
+Row = (
+    EventRow
+    | CommandRow
+    | TripRow
+    | ViolationRow
+    | SetpointRow
+    | SiteRow
+    | ReadingRow
+    | EvidenceRow
+)

@@ -11,6 +11,11 @@ from typing import Literal
 from vppd.core.bms import BmsProfile
 from vppd.core.model import UnitId
 from vppd.core.profile import DeviceProfile, key
+from vppd.core.settings_campus import CampusRulesSettings
+from vppd.core.settings_evidence import EvidenceSettings
+from vppd.core.settings_response import FfrSettings, HeadroomSettings, RideThroughSettings
+from vppd.core.settings_scada import OrderSettings, ScadaSettings
+from vppd.core.settings_sources import SourceSettings
 
 ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
@@ -331,8 +336,9 @@ class CountrySettings:
 class DispatchSettings:
     """How the site's base is shared."""
 
-    strategy: Literal["proportional", "balanced", "priority"] = key(
-        "proportional to room; balanced: SoC converges; priority: first unit first", "proportional"
+    strategy: Literal["proportional", "balanced", "priority", "losses"] = key(
+        "proportional to room; balanced: SoC converges; priority: first unit first; losses: least",
+        "proportional",
     )
 
 
@@ -389,6 +395,23 @@ class DroopSettings:
     reversal_hold_s: float = key("no answer the other way sooner than this", 1.0, ge=0, le=60)
     max_power_kw: float | None = key("P_max (null: the sum of rated power)", None, gt=0)
     ramp_kw_per_s: float | None = key("null: full power in one second", None, gt=0)
+    over_droop_pct: float | None = key(
+        "droop at high frequency (null: droop_pct)", None, ge=0.5, le=20
+    )
+    over_max_power_kw: float | None = key("P_max at high frequency (null: P_max)", None, gt=0)
+    step_deviation_hz: float | None = key(
+        "a deviation of nominal beyond it gets at least step_power_kw (null: no step)", None, gt=0
+    )
+    step_power_kw: float | None = key("power of the step, either way (null: none)", None, gt=0)
+    sustain_s: float | None = key(
+        "after so long in full the answer is handed back (null: never)", None, gt=0
+    )
+    handback_s: float = key("handed back over this time", 60.0, gt=0, le=3600)
+    handback_within_hz: float | None = key(
+        "not handed back while the deviation of nominal is larger (null: whatever it is)",
+        None,
+        gt=0,
+    )
     rocof_gain_pu_per_hz_per_s: float = key("damping, of P_max per Hz/s; 0: none", 0.1, ge=0, le=10)
     rocof_filter_s: float = key("time constant of the ROCOF filter", 0.3, gt=0, le=5)
     soc_adaptive: bool = key("fade with SoC near its limits", True)
@@ -434,12 +457,24 @@ class Settings:
         "where everything stands; no buildings listed: those that units name", CountrySettings
     )
     dispatch: DispatchSettings = key("how power is shared over the units", DispatchSettings)
+    rules: CampusRulesSettings = key(
+        "losses, imbalance, reserve, and who goes first", CampusRulesSettings
+    )
     connection: ConnectionSettings = key("the point of connection", ConnectionSettings)
     pmu: tuple[PmuSettings, ...] = key(
         "frequency sources: one mapping, or a list in order of trust; a device's own comes last", ()
     )
     bands: BandSettings = key("frequency bands and their alarms", BandSettings)
     droop: DroopSettings = key("the answer to frequency", DroopSettings)
+    sources: SourceSettings = key("how frequency sources are judged", SourceSettings)
+    ffr: FfrSettings = key("fast frequency response", FfrSettings)
+    headroom: HeadroomSettings = key("what is kept free for the response", HeadroomSettings)
+    ride_through: RideThroughSettings = key(
+        "outside the windows of voltage and frequency", RideThroughSettings
+    )
+    orders: OrderSettings = key("orders from the grid, whoever brings them", OrderSettings)
+    scada: ScadaSettings = key("the IEC 60870-5-104 station", ScadaSettings)
+    evidence: EvidenceSettings = key("what is a frequency event", EvidenceSettings)
     market: MarketSettings = key("what is sold", MarketSettings)
     profiles: dict[str, DeviceProfile]
     bms_profiles: dict[str, BmsProfile] = field(default_factory=dict)

@@ -21,7 +21,7 @@ CUT_KW = 1e-9
 Tell = Callable[[Code, UnitId, bool, str], None]
 
 
-def _quiet(_code: Code, _unit: UnitId, _active: bool, _text: str) -> None:
+def quiet(_code: Code, _unit: UnitId, _active: bool, _text: str) -> None:
     """For those who only look."""
 
 
@@ -41,7 +41,7 @@ class Feeders:
     meter: MeterSettings | None = None
 
     def limits(
-        self, now: Snapshot, ghosts_kw: Mapping[UnitId, tuple[float, float]], tell: Tell = _quiet
+        self, now: Snapshot, ghosts_kw: Mapping[UnitId, tuple[float, float]], tell: Tell = quiet
     ) -> Iterable[Feeder]:
         """The limits at this instant, with load and silent units taken off. While a required meter
         is silent the worst is assumed. `ghosts_kw` is the least and the most a silent unit may

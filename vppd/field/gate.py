@@ -14,6 +14,7 @@ from vppd.core.alarms import Code
 from vppd.core.asset import Asset
 from vppd.core.envelope import circle, clamp, intersect, ramp
 from vppd.core.model import (
+    METER,
     SITE,
     Clamp,
     Cleared,
@@ -29,10 +30,10 @@ from vppd.core.model import (
 from vppd.core.ports import Actuator, Clock
 from vppd.field.audit import Audit, told
 from vppd.field.bounds import shutter, spared, up_to
-from vppd.field.feeders import Feeders, fit_active, fit_reactive
+from vppd.field.feeders import Feeders, fit_active, fit_reactive, quiet
 from vppd.field.interlocks import RULES, needs
 from vppd.field.latches import HELD, Latch, Latches
-from vppd.field.rule import Look, Rule, Verdict
+from vppd.field.rule import Look, Rule, Verdict, applying
 from vppd.field.standing import Standing, parts_of, since_s
 from vppd.field.ward import Want, Ward, ghost_kw, state_of, want
 
@@ -75,9 +76,10 @@ class Gate:
         self._dead = False
         self._started_s = self._asked_s = clock.now_s()
         self._silent: dict[str, list[Limit]] = {}
+        self._rules = rules
         self._units: dict[UnitId, Ward] = {}
         for asset in assets:
-            applicable = tuple(rule for rule in rules if rule.applies(asset))
+            applicable = applying(rules, asset)
             beside = Point.INVERTER_KW in asset.declared
             power = Point.INVERTER_KW if beside else Point.POWER_KW
             standing = Standing(asset.id, audit.alarm, self._trip_unit, self._asked_s, power)
@@ -260,7 +262,19 @@ class Gate:
             elif value != 1.0:
                 self.trip(scope, Code.INTERLOCK_INPUT, f"{name} is not healthy", "vppd")
 
+    def _learn(self, unit: Ward, now: Snapshot) -> None:
+        """What an inverter turned out to know of its battery is judged from now on."""
+        asset = unit.asset
+        shown = {point for point in asset.may_show if (asset.id, point) in now.readings}
+        if shown:
+            unit.asset = replace(
+                asset, declared=asset.declared | shown, may_show=asset.may_show - shown
+            )
+            unit.rules = applying(self._rules, unit.asset)
+
     def _judge(self, unit: Ward, now: Snapshot) -> None:
+        if unit.asset.may_show:
+            self._learn(unit, now)
         look, remembered = Look(now, unit.asset, unit.frequency_kw), unit.notes
         verdicts: list[Verdict] = []
         for rule in unit.rules:
@@ -436,7 +450,10 @@ class Gate:
     def _fit(
         self, now: Snapshot, drafts: Sequence[tuple[Ward, Request, Cleared]]
     ) -> Sequence[tuple[Ward, Request, Cleared]]:
-        feeders = list(self._feeders.limits(now, self.ghosts(now), self._audit.alarm))
+        heard = self._feeders.meter is None or (METER, Point.POWER_KW) in now.readings
+        begun = heard or now.now_s - self._started_s > START_GRACE_S
+        tell = self._audit.alarm if begun else quiet
+        feeders = list(self._feeders.limits(now, self.ghosts(now), tell))
         powers_kw = {unit.asset.id: each.power_kw for unit, _, each in drafts}
         kvars = {unit.asset.id: each.reactive_kvar for unit, _, each in drafts}
         cuts = fit_active(feeders, powers_kw) + fit_reactive(feeders, powers_kw, kvars)

@@ -21,8 +21,10 @@ from vppd.field.interlocks_bms import (
     charge_ends_v,
     discharge_ends_v,
 )
+from vppd.field.interlocks_frozen import reading_frozen
 from vppd.field.interlocks_inverter import (
     device_limit,
+    inverter_alarm,
     inverter_fault,
     power_disagrees,
 )
@@ -133,7 +135,8 @@ def soc_rate(look: Look, notes: Notes) -> Ruling:
 
     Notes: whether it holds, then samples (at_s, soc_pct, ...).
     """
-    reading = look.reading(Point.SOC_PCT)
+    point = next(each for each in SOC if each in look.asset.declared)
+    reading = look.reading(point)
     if reading is None:
         return None, notes
     holds, samples = bool(notes and notes[0]), notes[1:]
@@ -448,7 +451,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Code.THERMAL_RUNAWAY, HOT, thermal_runaway),
     Rule(Code.SOC_LOW, SOC, soc_low),
     Rule(Code.SOC_HIGH, SOC, soc_high),
-    Rule(Code.SOC_RATE, (Point.SOC_PCT,), soc_rate),
+    Rule(Code.SOC_RATE, SOC, soc_rate),
     Rule(Code.CELL_SPREAD, (Point.CELL_MAX_V, Point.CELL_MIN_V), cell_spread, every=True),
     Rule(Code.POWER_RAMP, (Point.POWER_KW,), power_ramp),
     Rule(Code.SOH_LOW, (Point.SOH_PCT, Point.BMS_SOH_PCT), soh_low),
@@ -459,16 +462,26 @@ RULES: tuple[Rule, ...] = (
     Rule(Code.BMS_FORBIDS, (Point.BMS_CHARGE_ALLOWED, Point.BMS_DISCHARGE_ALLOWED), bms_forbids),
     Rule(Code.BMS_LIMIT, (Point.BMS_DISCHARGE_MAX_A, Point.BMS_CHARGE_MAX_A), bms_limit),
     Rule(Code.INVERTER_FAULT, (Point.INVERTER_FAULT_BITS, Point.INVERTER_STATE), inverter_fault),
+    Rule(Code.INVERTER_ALARM, (Point.INVERTER_ALARM_BITS,), inverter_alarm),
     Rule(
         Code.DEVICE_LIMIT,
         (Point.DISCHARGE_MAX_KW, Point.CHARGE_MAX_KW, Point.APPARENT_MAX_KVA),
         device_limit,
     ),
     Rule(Code.POWER_DISAGREES, (Point.INVERTER_KW, Point.POWER_KW), power_disagrees, every=True),
+    Rule(Code.READING_FROZEN, (Point.PACK_A, Point.INVERTER_STATE), reading_frozen),
     Rule(Code.BMS_DISAGREES, (Point.BMS_SOC_PCT, Point.PACK_V, Point.PACK_A), bms_disagrees),
 )
 ALARM_ONLY = (
-    frozenset({Point.SOH_PCT, Point.BMS_SOH_PCT, Point.ALARM_BITS, Point.BMS_WARNING_BITS})
+    frozenset(
+        {
+            Point.SOH_PCT,
+            Point.BMS_SOH_PCT,
+            Point.ALARM_BITS,
+            Point.BMS_WARNING_BITS,
+            Point.INVERTER_ALARM_BITS,
+        }
+    )
     | DEVICE_LIMITS
 )
 

@@ -29,6 +29,15 @@ def inverter_fault(look: Look, notes: Notes) -> Ruling:
     return shutdown(look, Code.INVERTER_FAULT, "its state is fault", state, None), notes
 
 
+def inverter_alarm(look: Look, notes: Notes) -> Ruling:
+    """An alarm event of the inverter is told about."""
+    value = look.value(Point.INVERTER_ALARM_BITS)
+    if not value:
+        return None, notes
+    text = f"inverter_alarm_bits 0x{int(value):08x}"
+    return Verdict(Code.INVERTER_ALARM, Level.WARNING, Action.LOG, text, value), notes
+
+
 def device_limit(look: Look, notes: Notes) -> Ruling:
     """What the device that takes the setpoints says it can do now. What it never said is no limit;
     what it said before and may not be believed now leaves nothing. Notes: which it has said."""

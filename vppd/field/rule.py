@@ -1,6 +1,6 @@
 """What a rule sees, what it may say, and the sums that rules share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from vppd.core.alarms import Action, Code, Level
@@ -84,6 +84,11 @@ class Rule:
         """Whether this unit has what the rule looks at."""
         count = sum(point in asset.declared for point in self.points)
         return count == len(self.points) if self.every else count > 0
+
+
+def applying(rules: Iterable[Rule], asset: Asset) -> tuple[Rule, ...]:
+    """Those that apply to a unit."""
+    return tuple(rule for rule in rules if rule.applies(asset))
 
 
 def reach(asset: Asset, out_share: float, in_share: float, why: Code, text: str) -> Limit:

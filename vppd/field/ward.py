@@ -10,13 +10,17 @@ from enum import Enum
 
 from vppd.core.alarms import Code
 from vppd.core.asset import Asset
-from vppd.core.model import Cleared, Limit, Point, Snapshot, UnitState
+from vppd.core.model import Cleared, Limit, Outcome, Point, Snapshot, UnitState
 from vppd.core.ports import Actuator
 from vppd.field.audit import is_silence
 from vppd.field.latches import Latches
 from vppd.field.rule import Notes, Rule, Verdict
 from vppd.field.standing import CUT_KW, Standing
 
+MENDED = {  # the faults that a device latches by itself, and what shows them
+    Code.DEVICE_FAULT: (Point.FAULT_BITS,),
+    Code.INVERTER_FAULT: (Point.INVERTER_FAULT_BITS, Point.INVERTER_STATE),
+}
 MEND_S = 1.0  # a device that was told to reset its own faults shows it only so long after
 REVERT_GRACE_S = 1.0  # beyond its own timer a lost unit may still do what it was told so long
 POWERS = (Point.POWER_KW, Point.INVERTER_KW)
@@ -52,10 +56,9 @@ class Ward:
     def mending(self, verdict: Verdict, now: Snapshot) -> bool:
         """Whether what was read of a device's faults is older than its own reset: it holds the
         unit at 0, but it does not latch again what an operator has just reset."""
-        faults = now.readings.get((self.asset.id, Point.FAULT_BITS))
-        if verdict.rule is not Code.DEVICE_FAULT or faults is None:
-            return False
-        return faults.at_s < self.pardoned_s + MEND_S
+        read = (now.readings.get((self.asset.id, p)) for p in MENDED.get(verdict.rule, ()))
+        read_s = [reading.at_s for reading in read if reading is not None]
+        return bool(read_s) and max(read_s) < self.pardoned_s + MEND_S
 
 
 def want(ward: Ward, latches: Latches) -> Want:
@@ -77,12 +80,16 @@ def ghost_kw(ward: Ward, now: Snapshot, latches: Latches) -> tuple[float, float]
     rival = any(latch.code is Code.RIVAL for latch in latches.trips(ward.asset))
     if ward.asset.read_only or standing.released or standing.yields or rival:
         return _own_kw(ward, now, rival=rival or standing.yields)
-    if standing.up is not False and _measured_kw(ward, now):
+    known_kw, told = _measured_kw(ward, now), standing.held_s > -math.inf
+    refuses = standing.outcome is Outcome.REFUSED and bool(latches.trips(ward.asset))
+    if told and standing.up is not False and known_kw and not refuses:
         return None
+    # lost, never yet told anything, or tripped and refusing the 0:
+    # what another device of the unit measures is given
     reverted_s = standing.held_s + ward.asset.revert_s + REVERT_GRACE_S
-    if ward.asset.reverts and now.now_s >= reverted_s:
-        return None
-    return standing.held_kw
+    if not ward.asset.reverts or now.now_s < reverted_s:
+        known_kw += standing.held_kw
+    return (min(0.0, *known_kw), max(0.0, *known_kw)) if known_kw else None
 
 
 def state_of(ward: Ward, cleared: Cleared, latches: Latches) -> UnitState:

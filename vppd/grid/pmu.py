@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vppd.core.alarms import Code
-from vppd.core.model import Synchro, UnitId
+from vppd.core.model import Quality, Synchro, UnitId
 from vppd.core.ports import Board, Clock
 from vppd.core.settings import BandSettings, PmuSettings
+from vppd.core.settings_sources import SourceSettings
 from vppd.grid.c37118 import (
     Command,
     CommandWord,
@@ -29,7 +30,9 @@ from vppd.grid.c37118 import (
 from vppd.grid.c37118_config import Config, Fragments, read_config
 from vppd.grid.c37118_data import DataLayout
 from vppd.grid.pmu_link import READ_BYTES, Link, open_link
-from vppd.grid.synchro import Sequence, SequenceCounts, clock_fault, judge
+from vppd.grid.pmu_status import ConfigSummary, PmuCounters, Timing
+from vppd.grid.source_quality import FLOAT_STEP_HZ, INTEGER_STEP_HZ, LiveWatch
+from vppd.grid.synchro import Sequence, clock_fault, judge
 
 Events = Callable[[Code, bool, str], None]
 
@@ -42,48 +45,6 @@ CLOCK_OFFSET_CLEAR_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
-    """How long the client waits for what. Until it is configured, a PMU is given `answer_s` more
-    than `idle_s`; one that sends less often is given 2.5 of its own periods, 30 s at most."""
-
-    connect_s: float = 2.0
-    idle_s: float = 2.0
-    answer_s: float = 1.0
-    pause_first_s: float = 0.5
-    pause_max_s: float = 8.0
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigSummary:
-    """The configuration in use, for people."""
-
-    kind: str
-    stream_idcode: int
-    pmu_idcode: int
-    station: str
-    nominal_hz: float
-    data_rate: int  # > 0 frames a second, < 0 seconds a frame
-    format: str
-
-
-@dataclass(frozen=True, slots=True)
-class PmuCounters:
-    """What happened since the start, for status."""
-
-    connected: bool
-    lost: bool
-    published: int
-    frames: int  # whole, with the right check word
-    bad_frames: int  # check word wrong
-    bad_bytes: int
-    resyncs: int
-    undecoded: int  # whole, but of another stream, another size, or not to be read
-    reconnects: int
-    sequence: SequenceCounts
-    config: ConfigSummary | None
-
-
-@dataclass(frozen=True, slots=True)
 class _InUse:
     """The configuration by which data is read, and which PMU of the stream is ours."""
 
@@ -93,7 +54,8 @@ class _InUse:
 
 
 class PmuClient:
-    """One frequency source. `events` is told of PMU_LOST and PMU_TIME, once a change."""
+    """One frequency source. `events` is told of PMU_LOST, PMU_TIME, PMU_FROZEN and DEAD_BUS, once a
+    change."""
 
     def __init__(
         self,
@@ -103,6 +65,7 @@ class PmuClient:
         clock: Clock,
         events: Events,
         timing: Timing | None = None,
+        sources: SourceSettings | None = None,
     ) -> None:
         self._settings, self._bands = settings, bands
         self._board, self._clock, self._events = board, clock, events
@@ -111,6 +74,7 @@ class PmuClient:
         self._deframer = Deframer()
         self._fragments = Fragments()
         self._sequence = Sequence()
+        self._live = LiveWatch(sources or SourceSettings())
         self._use: _InUse | None = None
         self._summary: ConfigSummary | None = None
         self._ask_word = CommandWord.SEND_CFG3
@@ -337,10 +301,22 @@ class PmuClient:
         data = use.layout.read_pmu(frame, use.index)
         fault = clock_fault(data.stat, frame.stamp, self._settings.clock_error_max_s)
         quality, quality_text = judge(data.frequency_hz, data.stat, fault, self._bands)
+        frequency_hz = round(data.frequency_hz, FREQUENCY_DIGITS)
+        phasors = tuple(
+            [each for each in data.phasors if math.isfinite(each.magnitude + each.angle_deg)]
+        )
+        if quality is Quality.GOOD:
+            floats = use.config.stations[use.index].format.float_frequency
+            step_hz = FLOAT_STEP_HZ if floats else INTEGER_STEP_HZ
+            quality, quality_text, told = self._live.judge(
+                frequency_hz, phasors, now_s - delay_s, step_hz
+            )
+            for code, active, text in told:
+                self._events(code, active, text)
         rocof = data.rocof_hz_per_s
         synchro = Synchro(
             source=self._source,
-            frequency_hz=round(data.frequency_hz, FREQUENCY_DIGITS),
+            frequency_hz=frequency_hz,
             at_s=now_s,
             max_age_s=self._settings.max_age_s,
             quality=quality,
@@ -350,9 +326,7 @@ class PmuClient:
             utc=frame.stamp.utc(time_base),
             time_quality_s=frame.stamp.error_s,
             stat_bits=data.stat.bits,
-            phasors=tuple(
-                [each for each in data.phasors if math.isfinite(each.magnitude + each.angle_deg)]
-            ),
+            phasors=phasors,
         )
         self._board.publish(synchro)
         self._published += 1

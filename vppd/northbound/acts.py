@@ -6,7 +6,6 @@ plan of 0 kW the site stands still, released it goes back to the schedule.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from uuid import uuid4
 
 from vppd.campus.dispatch import STRATEGIES
@@ -25,7 +24,6 @@ from vppd.northbound.views import View, clamp, latch, plan
 
 DURATION_S = 900.0
 DURATION_MAX_S = 86400.0
-LATER = {"losses": "the strategy losses is not part of this version yet"}
 HUGE = 1e9
 RETRIP_S = 0.3  # a cause that still stands has tripped again by then
 CONTROLS = ("enable", "disable", "release", "emergency_stop", "reset")
@@ -106,8 +104,7 @@ async def droop(ask: Ask) -> Answer:
     """Switch the answer to frequency on or off, until the next start."""
     enabled = ask.body.flag("enabled")
     ask.body.done()
-    duty = ask.site.tick.duty
-    ask.site.tick.duty = replace(duty, droop=replace(duty.droop, enabled=enabled))
+    ask.site.tick.duty = ask.site.tick.duty.switched(enabled, "operator")
     return Answer({"enabled": enabled, "note": "until the next start or reload"})
 
 
@@ -265,10 +262,6 @@ def _cannot_release(asset: Asset) -> str:
 def _strategy(body: Body) -> str | None:
     if not body.has("strategy"):
         return None
-    strategy = body.text("strategy")
-    if strategy in LATER:
-        text = f"{LATER[strategy]}: use {', '.join(STRATEGIES)}"
-        raise Problem(422, "unusable-value", text, field="strategy")
     return body.choice("strategy", tuple(STRATEGIES))
 
 

@@ -1,8 +1,9 @@
 """What the socket shows of the campus: the tree, its nodes, and how much they can do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
+from vppd.campus import aggregate
 from vppd.campus.hierarchy import (
     Address,
     Announced,
@@ -19,9 +20,11 @@ from vppd.campus.hierarchy import (
     tree_of,
     within,
 )
+from vppd.campus.losses import loss_model
 from vppd.core.asset import Asset
 from vppd.core.measured import power_kw, soc_pct
-from vppd.core.model import SITE, Limit, Point, Snapshot, UnitId
+from vppd.core.model import SITE, Limit, Point, Snapshot, UnitId, UnitState
+from vppd.northbound.capability import capable
 from vppd.northbound.problems import Problem
 from vppd.northbound.site import Site
 from vppd.northbound.views import View
@@ -35,11 +38,11 @@ def tree(site: Site) -> Place:
 
 
 def campus(site: Site) -> View:
-    """The whole tree with what each level can do."""
+    """The whole tree with what each level can do, and what the site could give for how long."""
     top, each = tree(site), _node_capacities(site)
     found = capacities(top, each, connection(site))
     lines = {line["id"]: line for line in _lines(site, top, each)}
-    return {"campus": _place(top, found, lines)}
+    return {"campus": _place(top, found, lines), "capability": capable(site)}
 
 
 def nodes(site: Site) -> View:
@@ -76,7 +79,27 @@ def telemetry(site: Site) -> View:
         "frequency_hz": decision.frequency_hz if decision else None,
         "units": len(site.assets),
         "capacity": capacity(site),
+        "hierarchy": asdict(hierarchy(site)),
     }
+
+
+def hierarchy(site: Site) -> aggregate.Telemetry:
+    """The same record for the country, each state, city, campus, building and node."""
+    now, top, each, behind = (
+        site.bus.snapshot(),
+        tree(site),
+        _node_capacities(site),
+        connection(site),
+    )
+    facts = {asset.id: _facts(site, now, asset, each[asset.id]) for asset in site.assets}
+    world = aggregate.World(
+        facts,
+        loss_model(site.rules.losses, site.assets, now),
+        capacities(top, each, behind),
+        behind,
+        _alarms_by_scope(site),
+    )
+    return aggregate.telemetry(top, world)
 
 
 def connection(site: Site) -> Limit:
@@ -106,6 +129,25 @@ def _sums(now: Snapshot, assets: Sequence[Asset]) -> View:
             "soc_units": len(energy),
         },
     }
+
+
+def _facts(site: Site, now: Snapshot, asset: Asset, can: Capacity) -> aggregate.NodeFacts:
+    made = site.gate.decisions.get(asset.id)
+    return aggregate.NodeFacts(
+        power_kw(now, asset),
+        now.fresh(asset.id, Point.REACTIVE_KVAR),
+        made.cleared.power_kw if made is not None else None,
+        soc_pct(now, asset),
+        made.state.value if made is not None else UnitState.STARTING.value,
+        can,
+    )
+
+
+def _alarms_by_scope(site: Site) -> Callable[[str], Sequence[aggregate.Worst]]:
+    found: dict[str, list[aggregate.Worst]] = {}
+    for each in site.alarms.standing():
+        found.setdefault(each.unit, []).append(aggregate.Worst(each.level, each.code, each.unit))
+    return lambda scope: found.get(scope, [])
 
 
 def _all(values: Sequence[float | None]) -> float | None:

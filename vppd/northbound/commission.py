@@ -56,7 +56,7 @@ def basis(ask: Ask) -> View:
         "safety": asdict(asset.safety),
         "measurements": list(_measurements(site, asset)),
         "soc_point": _own(asset, Point.SOC_PCT, Point.BMS_SOC_PCT),
-        "reactive_point": _own(asset, Point.INVERTER_KVAR, Point.REACTIVE_KVAR),
+        "reactive_point": reactive_point(asset),
         "others": [
             {"id": each.id, "point": _own(each, Point.INVERTER_KW, Point.POWER_KW)}
             for each in beside
@@ -125,6 +125,14 @@ def _worded(value: object) -> object:
 def _own(asset: Asset, *points: Point) -> Point | None:
     """The first of these that a configured device declares."""
     return next((point for point in points if point in asset.declared), None)
+
+
+def reactive_point(asset: Asset) -> Point | None:
+    """Where reactive power is read: an inverter's is not declared, for not every one has it."""
+    if Point.INVERTER_STATE not in asset.declared:
+        return _own(asset, Point.REACTIVE_KVAR)
+    beside = Point.INVERTER_KW in asset.declared
+    return Point.INVERTER_KVAR if beside else Point.REACTIVE_KVAR
 
 
 def _measurements(site: Site, asset: Asset) -> Iterator[View]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from vppd.core.model import UnitId
 from vppd.field.drivers.sunspec import SunSpecDevice
-from vppd.field.sunspec_curves import Curve, CurveError, CurveKind
+from vppd.field.sunspec.curves import Curve, CurveError, CurveKind
 from vppd.northbound.ask import Answer, Ask
 from vppd.northbound.problems import Problem
 from vppd.northbound.views import View

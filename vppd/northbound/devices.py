@@ -13,7 +13,7 @@ STATES = {
     1: "off",
     2: "sleeping",
     3: "starting",
-    4: "mppt",
+    4: "running",  # MPPT to a solar inverter
     5: "throttled",
     6: "shutting down",
     7: "fault",

@@ -18,6 +18,16 @@ class Visit(web.RequestHandler):  # type: ignore[type-arg, unused-ignore]
 
     __slots__ = ()
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Who asks nothing in the time of an idle connection is sent away; aiohttp before 3.14
+        begins to count only after a first request."""
+        super().connection_made(transport)
+        self._loop.call_later(self.keepalive_timeout, self._send_away)
+
+    def _send_away(self) -> None:
+        if self._request_count == 0:
+            self.force_close()
+
     def eof_received(self) -> bool:  # type: ignore[override, unused-ignore]
         """Who has said all there is to say still gets the answer."""
         super().eof_received()

@@ -56,6 +56,15 @@ def droop(site: Site) -> View:
     return {
         **asdict(duty.droop),
         "max_kw": duty.droop_max_kw,
+        "enabled_by": duty.switch.by if duty.switch else "configuration",
+        "said": {
+            "operator": duty.switch.operator if duty.switch else None,
+            "order": duty.switch.order if duty.switch else None,
+        },
+        "curve_kw": decision.droop_curve_kw if decision else None,
+        "ffr_kw": decision.ffr_kw if decision else None,
+        "promise": asdict(decision.promise) if decision and decision.promise else None,
+        "riding": asdict(decision.riding) if decision else None,
         "owed_kw": decision.droop_owed_kw if decision else None,
         "asked_kw": decision.droop_kw if decision else None,
         "frequency_hz": decision.frequency_hz if decision else None,

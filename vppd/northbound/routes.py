@@ -4,7 +4,7 @@ nowhere else. A route with a verb changes something: it is logged and journaled.
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from vppd.northbound import acts, campus_views, commission, curves, grid_views, views
+from vppd.northbound import acts, campus_views, capability, commission, curves, grid_views, views
 from vppd.northbound.ask import Answer, Ask
 from vppd.northbound.history import LAST_MAX, recent
 from vppd.northbound.peers import Role
@@ -113,6 +113,7 @@ ROUTES = (
     Route("GET", "/v1/campus", _V, shows(lambda ask: campus_views.campus(ask.site))),
     Route("GET", "/v1/campus/telemetry", _V, shows(lambda ask: campus_views.telemetry(ask.site))),
     Route("GET", "/v1/capacity", _V, shows(lambda ask: campus_views.capacity(ask.site))),
+    Route("GET", "/v1/capability", _V, shows(lambda ask: capability.capable(ask.site))),
     Route("GET", "/v1/nodes", _V, shows(lambda ask: campus_views.nodes(ask.site))),
     Route("GET", "/v1/nodes/{id}", _V, shows(lambda ask: campus_views.node(ask.site, ask.unit))),
     Route("POST", "/v1/nodes", _O, acts.announce, "announce"),

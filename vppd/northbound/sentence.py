@@ -11,6 +11,8 @@ from vppd.field.gate import UnitDecision
 
 SHOWN = 3
 SHOWN_KW = 0.5
+CALM_KW = 0.05
+IDLE = "idle"  # the source of a base that nobody asks for
 
 
 def sentence(
@@ -21,7 +23,7 @@ def sentence(
         return "starting: no tick yet"
     base_kw = decision.owed_kw - decision.droop_owed_kw
     parts = [
-        f"owe {decision.owed_kw:+.1f} kW ({decision.base_source or 'idle'} {base_kw:+.1f}, "
+        f"owe {decision.owed_kw:+.1f} kW ({_source(decision, base_kw)} {base_kw:+.1f}, "
         f"droop {decision.droop_owed_kw:+.1f}), give {decision.cleared_kw:+.1f}"
     ]
     if shut_by is not None:
@@ -38,3 +40,10 @@ def sentence(
     if len(bound) > SHOWN:
         parts.append(f"{len(bound) - SHOWN} more bound")
     return "; ".join(parts)
+
+
+def _source(decision: Decision, base_kw: float) -> str:
+    """Who asks for the base. Power that no plan of the site asks for, units' own plans or the end
+    of a ramp, is not idle."""
+    source = decision.base_source or IDLE
+    return "base" if source == IDLE and abs(base_kw) > CALM_KW else source

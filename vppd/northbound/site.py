@@ -9,6 +9,7 @@ from vppd.core.decision import Decision
 from vppd.core.model import UnitId
 from vppd.core.ports import Clock, Journal
 from vppd.core.settings import Settings
+from vppd.core.settings_campus import CampusRulesSettings
 from vppd.field.audit import Audit
 from vppd.field.drivers.sunspec import SunSpecDevice
 from vppd.field.feeders import Feeders, feeders_of
@@ -59,6 +60,7 @@ class Site:
     version: str
     devices: Callable[[], Mapping[UnitId, Known]] = no_devices
     inverters: Mapping[UnitId, SunSpecDevice] = field(default_factory=dict)
+    rules: CampusRulesSettings = field(default_factory=CampusRulesSettings)
     feed: Feed = field(init=False, default_factory=Feed)
     registry: Registry = field(init=False)
 

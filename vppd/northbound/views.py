@@ -236,15 +236,17 @@ def whole_telemetry(now: Snapshot, asset: Asset) -> View:
 
 
 def telemetry(now: Snapshot, asset: Asset) -> View:
-    """What the unit measures; a value that may not be believed is None, `quality` says why."""
+    """What the unit measures; a value that may not be believed is None, `quality` says why for
+    every point that one of its devices has."""
     points = (*TELEMETRY, *sorted(asset.declared - set(TELEMETRY)))
     readings = [now.readings[asset.id, each] for each in points if (asset.id, each) in now.readings]
+    has = asset.declared | {reading.point for reading in readings}
     newest_s = max((reading.at_s for reading in readings), default=None)
     return {
         "unit": asset.id,
         "at": None if newest_s is None else now.utc - timedelta(seconds=now.now_s - newest_s),
         **{point: now.fresh(asset.id, point) for point in points},
-        "quality": {point: now.quality(asset.id, point) for point in points},
+        "quality": {point: now.quality(asset.id, point) for point in points if point in has},
         "ages_s": {reading.point: now.now_s - reading.at_s for reading in readings},
     }
 

@@ -21,13 +21,13 @@ from typing import Any, Protocol, Self, TypeVar
 
 from vppd.core.ports import Clock
 from vppd.core.settings import BmsSettings, LocationSettings, PmuSettings, Settings
-from vppd.sim.bms import SimBms
 from vppd.sim.c37118_frames import Layout as PmuLayout
-from vppd.sim.can_bus import CanBus
-from vppd.sim.fault_socket import FaultSocket
-from vppd.sim.faults import Undo, UnknownFaultError
+from vppd.sim.can.bms import SimBms
+from vppd.sim.can.bus import CanBus
+from vppd.sim.faults.door import FaultSocket
+from vppd.sim.faults.injector import Injected, Injector
+from vppd.sim.faults.registry import Undo, UnknownFaultError
 from vppd.sim.grid import Grid, StochasticGrid, read_trace
-from vppd.sim.injector import Injected, Injector
 from vppd.sim.meter import LAYOUT as METER_LAYOUT
 from vppd.sim.meter import SimMeter, SitePower
 from vppd.sim.modbus_pdu import READ_HOLDING
@@ -35,7 +35,7 @@ from vppd.sim.modbus_server import Line, TcpLine
 from vppd.sim.pmu_server import Pmu
 from vppd.sim.rtu_server import SerialLine
 from vppd.sim.slave import Device, Layout, SimInput, Slave
-from vppd.sim.sunspec import SimSunSpec
+from vppd.sim.sunspec.device import SimSunSpec
 from vppd.sim.unit import LAYOUT as UNIT_LAYOUT
 from vppd.sim.unit import SimUnit
 

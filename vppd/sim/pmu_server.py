@@ -8,6 +8,7 @@ distance from 50 Hz.
 import asyncio
 import math
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 BACKLOG_BYTES = 65536  # a client this far behind is dropped
 SIXTY_HZ = 60.0
+NOISE_HZ = 2e-5  # no measurement of a live grid repeats itself for long
+LATE_FRAMES = 8
 
 Power = Callable[[], tuple[float, float]]  # kW and kvar of the site, positive = out
 
@@ -38,6 +41,13 @@ class Faults:
     frozen: wire.Measurement | None = None
     sixty_hertz: bool = False
     garbage_bytes: int = 0
+    offset_hz: float = 0.0  # of what it says: a jump that the grid did not make
+    ahead_s: float = 0.0  # its clock is so much ahead of UTC, and claims to be locked
+    double: bool = False  # every frame twice
+    late: int = 0  # after every frame one that is so many frames older
+    dead_bus_s: float | None = None  # since when its bus is without a source
+    dead_bus_decay_s: float = 1.0
+    dead_bus_hz_per_s: float = 0.0
 
 
 class Pmu:
@@ -60,6 +70,7 @@ class Pmu:
         self._grid, self._power, self._clock = grid, power, clock
         self._location = location or LocationSettings(latitude=19.0760, longitude=72.8777)
         self._noise = random.Random(seed)  # noqa: S311  (a simulation, not a secret)
+        self._past: deque[bytes] = deque(maxlen=LATE_FRAMES + 1)
         self._angle_rad = 0.0
         self._angle_at_s = clock.now_s()
         self._slot = 0
@@ -141,9 +152,17 @@ class Pmu:
         if faults.clock_failure:
             seen = replace(seen, stat=wire.STAT_CLOCK_FAILURE)
             quality = wire.TQ_CLOCK_FAILURE
-        data = wire.data_frame(self.layout, at_us, seen, quality)
-        data = self._noise.randbytes(faults.garbage_bytes) + data
+        stamp_us = at_us + round(faults.ahead_s * 1e6)
+        data = wire.data_frame(self.layout, stamp_us, seen, quality)
         self.sent += 1
+        self._give(self._noise.randbytes(faults.garbage_bytes) + data)
+        if faults.double:
+            self._give(data)
+        self._past.append(data)
+        if faults.late and len(self._past) > faults.late:
+            self._give(self._past[-1 - faults.late])
+
+    def _give(self, data: bytes) -> None:
         for client in tuple(self.clients):
             client.send(data)
         for address in tuple(self._listeners):
@@ -165,7 +184,20 @@ class Pmu:
             else (PHASE_V, self._angle_rad - channel.phase * TURN / 3.0)
             for channel in wire.CHANNELS
         ]
-        return wire.Measurement(frequency_hz, self._grid.rocof_hz_per_s(now_s), phasors)
+        seen_hz = frequency_hz + self._noise.uniform(-NOISE_HZ, NOISE_HZ) + self.faults.offset_hz
+        rocof_hz_per_s = self._grid.rocof_hz_per_s(now_s)
+        if self.faults.dead_bus_s is None:
+            return wire.Measurement(seen_hz, rocof_hz_per_s, phasors)
+        return self._dying(seen_hz, phasors, now_s - self.faults.dead_bus_s)
+
+    def _dying(
+        self, seen_hz: float, phasors: list[tuple[float, float]], since_s: float
+    ) -> wire.Measurement:
+        """What is left on a bus that nothing feeds: voltage, current and frequency run down."""
+        left = math.exp(-since_s / self.faults.dead_bus_decay_s)
+        fall_hz_per_s = self.faults.dead_bus_hz_per_s
+        fading = [(magnitude * left, angle_rad) for magnitude, angle_rad in phasors]
+        return wire.Measurement(seen_hz - fall_hz_per_s * since_s, -fall_hz_per_s, fading)
 
     def freeze(self, *, on: bool) -> None:
         """Repeat one measurement under advancing time stamps."""

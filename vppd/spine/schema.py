@@ -1,21 +1,27 @@
 """The journal's tables: SQL in, bound values out. Pure: no file, no clock.
 
-How to read `journal.db` from outside (SQLite 3.37 or later, `file:journal.db?mode=ro`):
+How to read `journal.db` from outside (SQLite 3.38 or later, `file:journal.db?mode=ro`):
 
 * `PRAGMA application_id` is 0x76707064 ("vppd"), `PRAGMA user_version` the schema version.
-* Query `event`, `command`, `trip`, `violation` (tables) and `reading`, `setpoint`, `site` (views).
-  Each has the fields of its class in `vppd.core.records` as columns, under the same names.
+* Query `event`, `command`, `trip`, `violation` (tables) and `reading`, `setpoint`, `site`,
+  `evidence` (views). Each has the fields of its class in `vppd.core.records` as columns, under the
+  same names.
 * Every time (`at`, `cleared_at`) is an integer: microseconds since 1970-01-01 UTC. `at_utc` is `at`
   as ISO 8601 text with Z, to the millisecond, for people; filter and sort by `at`.
 * A float that was not a number is NULL. JSON columns end in `_json`.
 * `trip.id` counts up: the row with the highest `id` of a (scope, code) rules, whatever the wall
   clock did meanwhile.
-* The three frequent kinds are stored with the words of a small set (unit, point, quality, state) as
+* `frequency_event` (view) has a row for each frequency event: `id`, `begin_at`, `end_at` (NULL
+  while it goes on, or when vppd was killed in it), `trigger`, `ending` and the rule that found it,
+  `rule_json`. Its 100 ms rows are those of `evidence` from `rule.before_s` before it until its end
+  and a little on. `vppd report --sql` prints the query that computes its figures from them.
+* The frequent kinds are stored with the words of a small set (unit, point, quality, state) as
   numbers (`word`) and clustered by time, so that one second of a site dirties one page a table:
-  filter them by a range of `at` first, then by unit. Their kW, kvar and values are stored as whole
-  ten-thousandths, so they are exact to 0.0001 of their unit; the views give them as floats.
+  filter them by a range of `at` first, then by unit. Their kW, kvar and values (of `evidence` its
+  Hz and Hz/s too) are stored as whole ten-thousandths, so they are exact to 0.0001 of their unit;
+  the views give them as floats.
 
-Readings take about 26 bytes, setpoints 75, site rows 65.
+Readings take about 26 bytes, setpoints 75, site rows 65, evidence 40.
 """
 
 import math
@@ -27,6 +33,7 @@ from operator import attrgetter
 from vppd.core.records import (
     CommandRow,
     EventRow,
+    EvidenceRow,
     ReadingRow,
     Row,
     SetpointRow,
@@ -48,6 +55,7 @@ _AT_UTC = f"at_utc TEXT AS ({_UTC_TEXT.format(at='at')}) VIRTUAL"
 
 _SCALE = 10_000  # an integer of three or four bytes instead of a float of eight
 _SCALED_ENDINGS = ("_kw", "_kvar", "value")
+_EVIDENCE_ENDINGS = ("_kw", "_hz", "_hz_per_s")
 
 
 def _scaled(*columns: str) -> str:
@@ -106,8 +114,30 @@ _VERSION_1 = (
     "CREATE INDEX trip_scope_code ON trip (scope, code)",
 )
 
+_VERSION_2 = (
+    """CREATE TABLE evidence_row (
+        at INTEGER PRIMARY KEY, frequency_hz INTEGER, rocof_hz_per_s INTEGER, base_kw INTEGER,
+        droop_curve_kw INTEGER, ffr_kw INTEGER, droop_kw INTEGER, cleared_kw INTEGER,
+        measured_kw INTEGER, unmeasured INTEGER)""",
+    f"""CREATE VIEW evidence AS
+        SELECT at, {_scaled("frequency_hz", "rocof_hz_per_s", "base_kw", "droop_curve_kw")},
+            {_scaled("ffr_kw", "droop_kw", "cleared_kw", "measured_kw")}, unmeasured,
+            {_UTC_TEXT.format(at="at")} AS at_utc
+        FROM evidence_row""",  # noqa: S608
+    "CREATE INDEX event_code_at ON event (code, at)",
+    """CREATE VIEW frequency_event AS
+        SELECT b.data_json ->> 'id' AS id, b.data_json ->> 'trigger' AS "trigger",
+            b.data_json ->> 'begin_at' AS begin_at, e.data_json ->> 'end_at' AS end_at,
+            e.data_json ->> 'ending' AS ending, b.data_json -> 'rule' AS rule_json,
+            b.at_utc AS begin_utc, e.at_utc AS end_utc
+        FROM event AS b LEFT JOIN event AS e ON e.code = 'frequency_event'
+            AND e.data_json ->> 'id' = b.data_json ->> 'id'
+            AND e.data_json ->> 'begin_at' = b.data_json ->> 'begin_at'
+        WHERE b.code = 'frequency_event_begun'""",
+)
+
 Step = tuple[str, ...]
-STEPS: tuple[Step, ...] = (_VERSION_1,)
+STEPS: tuple[Step, ...] = (_VERSION_1, _VERSION_2)
 """Step i brings a file from version i to i + 1. A released step is never changed."""
 
 
@@ -126,13 +156,19 @@ class Table:
     get: Callable[[Row], tuple[object, ...]]
 
 
-def _table(row: type[Row], *, stored_in: str = "", words: Sequence[str] = ()) -> Table:
+def _table(
+    row: type[Row],
+    *,
+    stored_in: str = "",
+    words: Sequence[str] = (),
+    endings: tuple[str, ...] = _SCALED_ENDINGS,
+) -> Table:
     name = row.__name__.removesuffix("Row").lower()
     columns = tuple(field.name for field in fields(row))
     names = ", ".join(f'"{column}"' for column in columns)
     marks = ", ".join("?" * len(columns))
     into = stored_in or name
-    scaled = [column for column in columns if stored_in and column.endswith(_SCALED_ENDINGS)]
+    scaled = [column for column in columns if stored_in and column.endswith(endings)]
     return Table(
         name,
         into,
@@ -149,6 +185,7 @@ TABLES: Mapping[type[Row], Table] = {
     ReadingRow: _table(ReadingRow, stored_in="reading_row", words=("unit", "point", "quality")),
     SetpointRow: _table(SetpointRow, stored_in="setpoint_row", words=("unit", "state")),
     SiteRow: _table(SiteRow, stored_in="site_row"),
+    EvidenceRow: _table(EvidenceRow, stored_in="evidence_row", endings=_EVIDENCE_ENDINGS),
     EventRow: _table(EventRow),
     ViolationRow: _table(ViolationRow),
     CommandRow: _table(CommandRow),
@@ -159,6 +196,7 @@ TABLES: Mapping[type[Row], Table] = {
 TRIM_GROUPS: tuple[tuple[Table, ...], ...] = (
     (TABLES[ReadingRow],),
     (TABLES[SetpointRow], TABLES[SiteRow]),
+    (TABLES[EvidenceRow],),
     (TABLES[EventRow], TABLES[ViolationRow], TABLES[CommandRow], TABLES[TripRow]),
 )
 """A later group loses rows only when the earlier are empty; inside one the oldest go first."""

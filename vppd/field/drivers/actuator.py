@@ -89,10 +89,12 @@ class ModbusActuator:
             each.aim(cleared)
             if each.wanted:
                 self._judge_need(each, now_s)
-        if self._beats and now_s - self._beat_s >= self._profile.revert.heartbeat_s:
+        if self._beats and self._beat_is_due(now_s):
             self._beat_waits_s = min(self._beat_waits_s, now_s)
         if all(each.target == each.sent and each.waits_s == math.inf for each in self._wanted()):
             self._tell(Outcome.HELD, cleared_at_s=cleared.at_s)
+        if text := self._kept_from_writing(now_s):
+            self._tell(Outcome.LOST, text)
         self._reschedule(now_s)
 
     def enable(self, *, on: bool) -> None:
@@ -127,8 +129,9 @@ class ModbusActuator:
     async def finish(self) -> None:
         """Return when the 0 offered before was read back and `on_stop` was answered, or when the
         device is lost."""
-        if not self._setpoints or self._given or self.presence.up is not True:
+        if not self._has_setpoints or self._given or self.presence.up is not True:
             return
+        self._finished.clear()  # it may have been lost before
         self._finishing, self._giving = True, False
         self.hurry()
         self.wake()
@@ -148,7 +151,10 @@ class ModbusActuator:
                 continue
             frame = self._frame(purpose)
             off = not self._giving and (not self._on or self._leaving)
-            if frame is None or self._wear.affords(frame, now_s, off=off):
+            if frame is None:
+                return None
+            zero = purpose is Purpose.SETPOINT and self._setpoint_of(frame).zero
+            if self._wear.affords(frame, now_s, off=off, zero=zero):
                 return frame
             text = f"not sent: {self._profile.nvm_writes_per_day} such writes a day are spent"
             self._echo.tell(Code.WRITE_BUDGET, True, now_s, f"{', '.join(frame.writes)} {text}")
@@ -249,11 +255,26 @@ class ModbusActuator:
             self._give(begun_s, same=same)
         if self._finishing and same and self._holds_zero():
             self._finishing, self._leaving = False, True
-            self._begin(self._profile.on_stop)
+            # a device that is held off, by a trip say, is not given back to what it does by itself
+            self._begin(() if self._on is False else self._profile.on_stop)
             self._end_when_left()
         self._reschedule(self._clock.now_s())
 
     # ---- what to send -------------------------------------------------------------------------
+
+    def _beat_is_due(self, now_s: float) -> bool:
+        """Never while a setpoint is refused: it would keep alive what the device holds instead."""
+        refused = any(each.refused is not None for each in self._wanted())
+        return not refused and now_s - self._beat_s >= self._profile.revert.heartbeat_s
+
+    def _kept_from_writing(self, _now_s: float) -> str:
+        """Why nothing becomes of what was offered, for long; or nothing."""
+        return ""
+
+    @property
+    def _has_setpoints(self) -> bool:
+        """Whether there is, or may soon be, a setpoint to write."""
+        return bool(self._setpoints)
 
     @property
     def _beats(self) -> bool:

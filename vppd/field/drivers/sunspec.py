@@ -25,11 +25,11 @@ from vppd.field.drivers.modbus import (
     ModbusError,
     NoReply,
 )
-from vppd.field.efficiency import EfficiencyBoard
 from vppd.field.poll import NOT_THERE, Device, asked
 from vppd.field.presence import Presence
-from vppd.field.sunspec_curves import Curve, CurveError, CurveKind, read_curve, write_curve
-from vppd.field.sunspec_models import (
+from vppd.field.sunspec.curves import Curve, CurveError, CurveKind, read_curve, write_curve
+from vppd.field.sunspec.efficiency import EfficiencyBoard
+from vppd.field.sunspec.models import (
     BASES,
     CURVES,
     MARKER,
@@ -44,11 +44,12 @@ from vppd.field.sunspec_models import (
     discover,
     unchanged,
 )
-from vppd.field.sunspec_points import AC_MODELS
-from vppd.field.sunspec_profile import Rendering, render
+from vppd.field.sunspec.points import AC_MODELS
+from vppd.field.sunspec.profile import Rendering, render
 
 T = TypeVar("T")
 
+LOOK_PATIENCE_S = 1.0
 SEARCH_AGAIN_S = 5.0  # a device that was no SunSpec inverter is looked at again
 SILENT_AT_BASE = 2  # so often unanswered, and the marker is looked for elsewhere
 BUSY_TRIES = 3  # an exception that says "not now" is asked again so often
@@ -61,15 +62,27 @@ class SunSpecActuator(ModbusActuator):
 
     def __init__(self, unit: UnitId, clock: Clock, report: Report, presence: Presence) -> None:
         super().__init__(unit, _NOTHING, clock, report, presence)
+        self.looked_at_s = math.inf  # since when its models are looked at, and it is not written
         self.idle = (Outcome.LOST, "its SunSpec models are not known yet")
+
+    def _kept_from_writing(self, now_s: float) -> str:
+        long = now_s - self.looked_at_s > LOOK_PATIENCE_S
+        return "its models are looked at again" if long else ""
+
+    @property
+    def _has_setpoints(self) -> bool:
+        return super()._has_setpoints or self.looked_at_s < math.inf
 
     def adopt(self, profile: DeviceProfile, idle: tuple[Outcome, str]) -> None:
         """Write by this profile from now on; `idle` is told where it has nothing to write. What was
         wanted stays wanted, what was told to the device counts no more."""
         on, given, giving, newest = self._on, self._given, self._giving, self._newest
         wake, hurry, told = self.wake, self.hurry, self._echo.told()
-        self._finished.set()
+        finishing, finished = self._finishing or self._leaving, self._finished
         super().__init__(self.unit, profile, self._clock, self._report, self.presence)
+        self._finished, self._finishing = finished, finishing and bool(self._setpoints)
+        if not self._finishing:
+            finished.set()
         self.wake, self.hurry, self.idle = wake, hurry, idle
         self._echo.go_on_from(told)
         self._on, self._given, self._newest = on, given, newest
@@ -156,6 +169,7 @@ class SunSpecDevice:
         self.actuator = SunSpecActuator(unit.unit, clock, self._report, presence)
         self._device: Device | None = None
         self._search: Walk[Any] | None = None
+        self._seeking = False  # for everything
         self._again_s = math.inf  # when nothing was found, or something must be looked at again
         self._jobs: deque[Walk[Curve]] = deque()
         self._job_turn = False
@@ -248,8 +262,11 @@ class SunSpecDevice:
             self._seek()
             return
         self._device.opened()
-        self._again_s = math.inf
-        self._search = Walk(unchanged(self.found), self._looked, self._clock.now_s())
+        if self._seeking or self._again_s < math.inf or self.rendering is None:
+            self._seek()  # what made it be looked at thoroughly still holds
+            return
+        walk = Walk(unchanged(self.found, self.rendering.relied), self._looked, self._clock.now_s())
+        self._look(walk)
 
     def lost(self, at_s: float, text: str) -> None:
         """Its connection cannot be opened."""
@@ -266,7 +283,13 @@ class SunSpecDevice:
         bases = BASES if self._at.base is None else (self._at.base,)
         self._again_s = math.inf
         self._drop_jobs("the device is looked at again")
-        self._search = Walk(discover(bases), self._discovered, self._clock.now_s())
+        self._look(Walk(discover(bases), self._discovered, self._clock.now_s()))
+        self._seeking = True
+
+    def _look(self, walk: Walk[Any] | None) -> None:
+        """Begin a search, or end it."""
+        self._search, self._seeking = walk, False
+        self.actuator.looked_at_s = self._clock.now_s() if walk is not None else math.inf
 
     def _seek_soon(self) -> None:
         self._again_s = self._clock.now_s()
@@ -310,23 +333,26 @@ class SunSpecDevice:
             self.actuator.lost()
 
     def _looked(self, same: bool) -> None:
-        self._search = None
+        self._look(None)
         if not same:
             self._again_s = self._clock.now_s()
 
     def _discovered(self, found: Found) -> None:
-        self._search = None
+        self._look(None)
         if not any(number in found.models for number in AC_MODELS):
             words = found.notes or ("no inverter among its models",)
             self._nothing("; ".join(words))
             return
         self.found = found
-        rendering = render(found, self._settings, self._seek_soon)
-        if self._device is not None and self.rendering is not None:
-            if rendering.profile == self.rendering.profile:
+        rendering, before = render(found, self._settings, self._seek_soon), self.rendering
+        if self._device is not None and before is not None:
+            if (rendering.profile, rendering.relied) == (before.profile, before.relied):
                 return
             self._tell(Code.DEVICE_RESET, True, "its models or scales are other than they were")
-        self._install(rendering)
+        try:
+            self._install(rendering)
+        except ValueError as error:
+            self._nothing(f"its models cannot be used: {error}")
 
     def _nothing(self, text: str) -> None:
         """It is no SunSpec inverter, now: look again later."""

@@ -39,9 +39,9 @@ class Wear:
         self._budget = Budget(profile.nvm_writes_per_day)
         self._any = not is_volatile(profile.writes.values())
 
-    def affords(self, frame: Frame, now_s: float, *, off: bool) -> bool:
-        """Whether a write may be sent. `off`: steps now make the device safe."""
-        zero = frame.purpose is Purpose.SETPOINT and not any(frame.registers)
+    def affords(self, frame: Frame, now_s: float, *, off: bool, zero: bool) -> bool:
+        """Whether a write may be sent. `off`: steps now make the device safe; `zero`: it is a
+        setpoint of 0."""
         safe = zero or (off and frame.purpose is Purpose.STEP)
         return safe or not self._wears(frame) or bool(self._budget.left(now_s))
 

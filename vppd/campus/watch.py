@@ -1,0 +1,56 @@
+"""The campus's own alarms: too little in reserve, units drifting apart, no unit to spare."""
+
+from collections.abc import Mapping, Sequence
+
+from vppd.campus.member import Branch, Member
+from vppd.campus.reserve import (
+    Spare,
+    compared_pct,
+    imbalance_pct,
+    imbalanced,
+    reserve_low,
+    spare,
+)
+from vppd.core.alarms import Code
+from vppd.core.asset import Asset
+from vppd.core.model import SITE, UnitId
+from vppd.core.settings_campus import CampusRulesSettings
+from vppd.spine.alarms import AlarmBoard
+
+CALM_KW = 0.05  # less than this given is nothing that needs a reserve
+
+
+class CampusWatch:
+    """Told once a tick, or once a second, what the units can and do give."""
+
+    def __init__(
+        self, rules: CampusRulesSettings, assets: Sequence[Asset], alarms: AlarmBoard
+    ) -> None:
+        self.rules, self._alarms = rules, alarms
+        self._rated_kw = {asset.id: asset.rated_kw for asset in assets}
+        self._low = self._apart = False
+        self.spare: Spare | None = None
+        self.imbalance_pct = 0.0
+
+    def note(
+        self,
+        members: Sequence[Member],
+        given_kw: Mapping[UnitId, float],
+        branches: Sequence[Branch] = (),
+    ) -> None:
+        """What every unit has room for and is told to give. Rests while nothing is given."""
+        total_kw = sum(given_kw.values())
+        self.spare = found = spare(total_kw, members, branches)
+        busy = abs(total_kw) > CALM_KW
+        self._low = busy and reserve_low(found.margin_pct, self.rules.reserve, was=self._low)
+        margin_pct = 0.0 if found.margin_pct is None else found.margin_pct
+        text = f"{margin_pct:.1f} % left of what could be given"
+        self._alarms.set(Code.RESERVE_LOW, SITE, self._low, text)
+        text = f"without {found.largest} {found.short_kw:.1f} kW would not be given"
+        self._alarms.set(Code.N_MINUS_ONE, SITE, busy and found.short_kw > CALM_KW, text)
+        rule = self.rules.imbalance
+        values_pct = compared_pct(members, given_kw, self._rated_kw, rule)
+        self.imbalance_pct = imbalance_pct(values_pct)
+        self._apart = imbalanced(self.imbalance_pct, rule, was=self._apart)
+        text = f"{rule.of} {self.imbalance_pct:.1f} % apart, {rule.max_pct:g} % allowed"
+        self._alarms.set(Code.IMBALANCE, SITE, self._apart, text)

@@ -1,0 +1,1 @@
+"""`vppd commission`: the bump test of one unit and its report."""

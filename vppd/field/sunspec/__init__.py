@@ -1,0 +1,1 @@
+"""What a SunSpec device is: its models, and the profile and curves made of them."""

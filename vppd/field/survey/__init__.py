@@ -1,0 +1,1 @@
+"""Looking at real equipment, read-only: `vppd check --live` and `vppd discover`."""

@@ -1,0 +1,1 @@
+"""The simulated BMS on CAN and the interfaces it speaks on."""

@@ -1,0 +1,1 @@
+"""The simulated SunSpec inverter, typed from the published models."""
