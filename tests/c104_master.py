@@ -8,10 +8,12 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import c104
 
+TAGGED = (1002,)
 FLOATS, SINGLES, DOUBLES = (1001, 1012, 1013), (1111, 1112), (1109,)
 MODES = {
     "direct": c104.CommandMode.DIRECT,
@@ -28,17 +30,29 @@ class Desk:
         self.clients: dict[str, Any] = {}
         self.connections: dict[str, Any] = {}
         self.points: dict[str, dict[int, Any]] = {}
+        self._order: Future[bool] | None = None
+        self._background = ThreadPoolExecutor(1)
 
-    def connect(self, name: str, port: int, init: str) -> bool:
-        """Connect, start data transfer unless `init` is MUTED, and wait for it."""
-        client: Any = c104.Client(tick_rate_ms=50, command_timeout_ms=3000)
+    def connect(
+        self,
+        name: str,
+        port: int,
+        init: str,
+        timed: bool = False,
+        patience_ms: int = 3000,
+    ) -> bool:
+        """Connect, start data transfer unless `init` is MUTED, and wait for it. `timed`: set-points
+        carry a time tag. `patience_ms`: for the answer to a command."""
+        client: Any = c104.Client(tick_rate_ms=50, command_timeout_ms=patience_ms)
         link = client.add_connection(ip="127.0.0.1", port=port, init=getattr(c104.Init, init))
         station = link.add_station(common_address=self.common_address)
+        setpoint = c104.Type.C_SE_TC_1 if timed else c104.Type.C_SE_NC_1
         types = {
             **dict.fromkeys(FLOATS, c104.Type.M_ME_NC_1),
+            **dict.fromkeys(TAGGED, c104.Type.M_ME_TF_1),
             **dict.fromkeys(SINGLES, c104.Type.M_SP_NA_1),
             **dict.fromkeys(DOUBLES, c104.Type.M_DP_NA_1),
-            **dict.fromkeys((3001, 3002, 3003), c104.Type.C_SE_NC_1),
+            **dict.fromkeys((3001, 3002, 3003), setpoint),
             **dict.fromkeys((3101, 3102), c104.Type.C_SC_NA_1),
         }
         self.points[name] = {
@@ -61,6 +75,12 @@ class Desk:
                 link.unmute()
         return False
 
+    def stop(self, name: str) -> bool:
+        """STOPDT."""
+        link = self.connections[name]
+        link.mute()
+        return self.wait(lambda: link.state == c104.ConnectionState.OPEN_MUTED)
+
     def start(self, name: str) -> bool:
         link = self.connections[name]
         link.unmute()
@@ -77,6 +97,22 @@ class Desk:
         point.command_mode = MODES[mode]
         point.value = float(value) if address < 3100 else bool(value)
         return bool(point.transmit(cause=getattr(c104.Cot, cause)))
+
+    def begin(self, name: str, address: int, value: float, mode: str) -> bool:
+        """A command whose end is not waited for."""
+        order = (name, address, value, mode, "ACTIVATION")
+        self._order = self._background.submit(self.command, *order)
+        return True
+
+    def end(self) -> bool:
+        """How the command that was begun ended."""
+        assert self._order is not None
+        return self._order.result(WAIT_S)
+
+    def tag_s(self, name: str, address: int) -> float | None:
+        """The time tag of a point, seconds since 1970."""
+        at = self.points[name][address].recorded_at
+        return at.timestamp() if at is not None else None
 
     def value(self, name: str, address: int) -> list[Any]:
         point = self.points[name][address]

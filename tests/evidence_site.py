@@ -6,9 +6,11 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from tests import recompute_report
 from vppd.cli.report_journal import Event
 from vppd.cli.report_sql import FIGURES_SQL, parameters
 from vppd.core.records import EvidenceRow, Row
@@ -17,7 +19,7 @@ from vppd.spine.schema import TABLES, Step, bind, number_words
 from vppd.spine.store import connect, prepare
 
 ZONE = ZoneInfo("Asia/Kolkata")
-NUMBERS = {name: each.value for name, each in RULES[-1].numbers().items()}
+NUMBERS = {name: Fraction(str(each.value)) for name, each in RULES[-1].numbers().items()}
 DIGITS = 9  # of kW, kWh, Hz and s: as close as the last digits of floating-point sums let one look
 AT = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 
@@ -73,6 +75,14 @@ def figures_by_sql(journal: sqlite3.Connection, event: Event) -> dict[str, float
     names = [column[0] for column in cursor.description]
     (row,) = cursor.fetchall()
     return dict(zip(names, row, strict=True))
+
+
+def recomputed(path: Path, name: str) -> dict[str, float | None]:
+    """Every figure of an event by the auditor's own script."""
+    with contextlib.closing(recompute_report.opened(path)) as journal:
+        event = recompute_report.event_of(journal, name)
+        exact = recompute_report.figures(journal, event, NUMBERS)
+    return {key: None if value is None else float(value) for key, value in exact.items()}
 
 
 def assert_same(

@@ -15,12 +15,21 @@ from vppd.core.records import (
     CommandRow,
     EventRow,
     EvidenceRow,
+    KeptRow,
     ReadingRow,
     Row,
     SetpointRow,
     SiteRow,
+    TelemetryRow,
     TripRow,
     ViolationRow,
+)
+from vppd.core.records_market import (
+    MarketBidRow,
+    MarketBlockRow,
+    MarketPriceRow,
+    MarketResultRow,
+    SettlementLineRow,
 )
 from vppd.core.settings import JournalSettings
 from vppd.spine.clock import SystemClock
@@ -60,6 +69,16 @@ ONE_OF_EACH: tuple[Row, ...] = (
     CommandRow(AT, 1000, "asha", "dispatch", "site", "{}", "accepted", "40 kW"),
     TripRow(AT, "B1", "soc_low", "trip", "gate", "x"),
     EvidenceRow(AT, 49.9712, None, 120.0, -24.1234, 0.0, -24.0, 95.5, 95.4, 0),
+    TelemetryRow(AT, '{"site": [1.5, null]}'),
+    KeptRow(AT, "mqtt telemetry", '{"seq": 7}'),
+    MarketBidRow(AT, AT, "iex", "dam", "d", "sell", "single", 4999.0, 1.5, "b1", "sent"),
+    MarketResultRow(AT, AT, "iex", "dam", "d", -0.5, 3210.25, "final", "b1"),
+    MarketPriceRow(AT, AT, "dam", "W2", "cleared", 3210.25, "iex"),
+    MarketBlockRow(
+        *(AT, AT, 1.5, 0.0, -0.125, 0.0, -0.125, 0.001, 0.0, 0.0, -0.12, 0.004),
+        *('{"limits": 0.004}', 49.98, 51.0, None, 0.0, 2.0, 0.0),
+    ),
+    SettlementLineRow(AT, AT, "dsm", -1.5, 166.65, -249975, "dsm-2024", "x", verified=False),
 )
 
 

@@ -6,6 +6,7 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from hat.drivers import net
@@ -58,12 +59,15 @@ WAIT_S = 5.0
 
 
 class MovableClock(SystemClock):
-    """Real time, put forward by hand."""
+    """Real time, put forward by hand; wall time by itself too."""
 
-    ahead_s = 0.0
+    ahead_s = off_s = 0.0
 
     def now_s(self) -> float:
         return super().now_s() + self.ahead_s
+
+    def utc(self) -> datetime:
+        return super().utc() + timedelta(seconds=self.off_s)
 
 
 @dataclass

@@ -22,7 +22,8 @@ from vppd.core.model import (
     Synchro,
     UnitId,
 )
-from vppd.core.settings import BuildingSettings, MarketSettings
+from vppd.core.settings import BuildingSettings
+from vppd.core.settings_market import MarketSettings
 from vppd.northbound.problems import Problem, encode, plain
 from vppd.northbound.reasons import moment
 from vppd.record import DecisionLog

@@ -23,11 +23,11 @@ from vppd.core.settings import (
     CountrySettings,
     DroopSettings,
     JournalSettings,
-    MarketSettings,
     SafetySettings,
     Settings,
     UnitSettings,
 )
+from vppd.core.settings_market import MarketSettings
 
 EXAMPLE = Path(__file__).parents[1] / "etc" / "vppd"
 

@@ -19,7 +19,7 @@ from vppd.grid.droop_fitness import Fitness, adapted, fade, fitness
 from vppd.grid.frequency import Frequency
 
 PMU, PMU2 = UnitId("pmu"), UnitId("pmu2")
-PLAIN = DroopSettings(rocof_gain_pu_per_hz_per_s=0.0, reversal_hold_s=0.0)
+PLAIN = DroopSettings(rocof_gain_pu_per_hz_per_s=0.0, reversal_hold_s=0.0, ramp_kw_per_s=400.0)
 EDGE = replace(PLAIN, reference="deadband_edge")
 ANY_ROOM = Limit(-math.inf, math.inf, Code.DROOP_LOAD)
 FULL_KW = 400.0
@@ -260,7 +260,7 @@ def test_one_frame_is_counted_once() -> None:
 # ---- ramp --------------------------------------------------------------------
 
 
-def test_the_ramp_is_full_power_in_a_second_unless_set() -> None:
+def test_the_ramp_is_as_set() -> None:
     grid = Grid()
     made = grid.tick(47.0)
     assert made.asked_kw == about(80.0), "the first tick counts 0.2 s at most"
@@ -270,6 +270,16 @@ def test_the_ramp_is_full_power_in_a_second_unless_set() -> None:
     assert grid.last.owed_kw == 400.0
     assert grid.tick(47.0, after_s=0.0).asked_kw == about(200.0), "the same instant"
     assert grid.tick(47.0, after_s=-5.0).asked_kw == about(200.0)
+
+
+def test_unless_set_the_ramp_leaves_a_frame_and_an_inverter_their_part_of_a_second() -> None:
+    for over_kw, a_tick_kw in ((None, 100.0), (200.0, 100.0), (800.0, 200.0)):
+        grid = Grid(replace(PLAIN, ramp_kw_per_s=None, over_max_power_kw=over_kw))
+        grid.tick(50.0)
+        assert grid.tick(47.0).asked_kw == about(a_tick_kw), "full power in 0.4 s"
+
+
+def test_the_ramp_set_low_is_kept() -> None:
     slow = Grid(replace(PLAIN, ramp_kw_per_s=10.0))
     assert slow.settle(47.0, 1.0).asked_kw == about(11.0)
 

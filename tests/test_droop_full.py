@@ -68,7 +68,8 @@ def test_high_frequency_by_its_own_slope_and_power(hz: float, kw: float) -> None
 
 
 def test_a_larger_power_at_high_frequency_is_reached_in_a_second_too() -> None:
-    grid = Grid(replace(PLAIN, over_max_power_kw=800.0, over_droop_pct=1.0))
+    droop = replace(PLAIN, over_max_power_kw=800.0, over_droop_pct=1.0, ramp_kw_per_s=None)
+    grid = Grid(droop)
     grid.tick(50.0)
     assert grid.settle(52.0, 1.05).asked_kw == about(-800.0)
 

@@ -27,6 +27,7 @@ from vppd.core.model import (
 )
 from vppd.core.settings import BandSettings, DroopSettings
 from vppd.core.settings_response import RideThroughRow, RideThroughSettings
+from vppd.core.settings_sources import SourceSettings
 from vppd.duty import Duty, Memory, Owed, owe
 from vppd.spine.heartbeat import Heartbeat
 from vppd.tick import Tick
@@ -437,12 +438,16 @@ def test_the_frequency_of_a_dead_bus_drives_nothing_and_nothing_is_held(by: str)
         site.volts = 100.0
     else:
         site.quality = Quality.DEAD_BUS
-    for hz in (48.0, 46.0, 50.0):
+    step_kw = SourceSettings().switch_step_pct / 100.0 * site.duty.droop_max_kw
+    for step, hz in enumerate((48.0, 46.0, 50.0) * 5, start=1):
         site.hz = hz
         owed = site.tick()
-        assert (owed.droop.asked_kw, owed.droop.owed_kw, owed.frequency) == (0.0, 0.0, None)
-        assert sum(powers_kw(owed)) == 0.0
+        left_kw = max(80.0 - step * step_kw, 0.0)
+        assert owed.droop.asked_kw == about(left_kw), "in steps as after a change of source"
+        assert (owed.droop.owed_kw, owed.frequency) == (0.0, None)
+        assert sum(powers_kw(owed)) == about(left_kw)
         assert words(owed.clamps) == [Code.DEAD_BUS]
+    assert owed.droop.asked_kw == 0.0
     site.volts, site.quality, site.hz = 1000.0, Quality.GOOD, 50.0
     assert site.tick().droop.asked_kw == 0.0
     site.hz = 49.5

@@ -12,15 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.evidence_recomputed import recomputed
 from tests.evidence_site import (
     AT,
-    NUMBERS,
     ZONE,
     assert_same,
     evidence,
     figures_by_sql,
     journal_on_disk,
+    recomputed,
 )
 from tests.journal_site import ONE_OF_EACH, event, reading, trip
 from tests.site_rig import SiteRig, site_settings
@@ -32,11 +31,12 @@ from vppd.core.records import EventRow, EvidenceRow, Row
 from vppd.core.settings_evidence import EvidenceSettings
 from vppd.grid.events import found
 from vppd.grid.evidence import EvidenceKeeper, NotNamed
-from vppd.spine.schema import STEPS, TRIM_GROUPS, micros
+from vppd.spine.schema import STEPS, TABLES, TRIM_GROUPS, micros
 from vppd.spine.store import prepare
 
 PLAIN = EvidenceSettings()
 V1 = "c20a6e438886b932d28a95411ca6099e2150d5ec670d20e917d0fd5d4d03b7b5"
+FIRST_TABLES = ("event", "command", "trip", "violation", "reading", "setpoint", "site")
 
 
 # ---- the whole site ----------------------------------------------------------------------------
@@ -74,8 +74,8 @@ async def test_a_site_s_event_is_recomputed_from_its_journal_with_no_difference(
     assert seen.pre_power_kw == pytest.approx(30.0, abs=0.2)
     assert seen.nadir_hz == pytest.approx(49.65, abs=1e-3)
     assert 0.0 < seen.shortfall_kwh < 0.05 * seen.owed_kwh
-    assert_same(dataclasses.asdict(seen), recomputed(path, one.id, NUMBERS))
-    assert_same({name: dataclasses.asdict(seen)[name] for name in by_sql}, by_sql)
+    assert_same(dataclasses.asdict(seen), recomputed(path, one.id))
+    assert_same(dataclasses.asdict(seen), by_sql)
     # and the event itself is found again in its own rows
     samples = [(micros(row.at), row.frequency_hz, row.rocof_hz_per_s) for row in kept]
     (again,) = found(samples, one.rule)
@@ -135,7 +135,7 @@ def test_memory_is_bounded_whatever_comes() -> None:
     keeper = EvidenceKeeper(dataclasses.replace(PLAIN, before_s=5.0))
     for n in range(5000):  # a clock that stands still never lets a row grow old
         keeper.take(evidence(0.0 if n % 2 else n / 1000, 50.0))
-    assert len(keeper._ring) <= 80
+    assert len(keeper._ring) <= 150
 
 
 def test_at_most_one_row_in_100_ms() -> None:
@@ -152,7 +152,8 @@ def test_an_operator_names_a_window() -> None:
     (begun,) = keeper.name("step-test-1", begin, end, AT + timedelta(seconds=70))
     kept += played(keeper, stretch(70, 120, 50.0))
     times = [at_s(row) for row in only_rows(kept)]
-    assert (times[0], times[-1]) == (8.9, 90.0)  # as far back as the ring goes
+    assert (times[0], times[-1]) == (5.0, 90.0)
+    assert keeper.rows_from(begin, AT + timedelta(seconds=70)) == AT + timedelta(seconds=5)
     ended = next(row for row in kept if isinstance(row, EventRow))
     assert isinstance(begun, EventRow)
     assert json.loads(begun.data_json)["trigger"] == json.loads(ended.data_json)["trigger"]
@@ -166,7 +167,8 @@ def test_an_operator_names_a_window() -> None:
         ("two words", 10, 20, "letters"),
         ("a", 20, 20, "lasts"),
         ("a", 0, 4000, "lasts"),
-        ("a", -61, 20, "go back"),
+        ("a", 90_000, 90_020, "within a day"),
+        ("F20261122T060000Z", 10, 20, "by rule"),
         ("taken", 10, 20, "already"),
     ],
 )
@@ -177,6 +179,46 @@ def test_a_window_that_cannot_be_kept_is_refused(
     keeper.name("taken", AT, AT + timedelta(seconds=5), AT)
     with pytest.raises(NotNamed, match=why):
         keeper.name(name, AT + timedelta(seconds=begin_s), AT + timedelta(seconds=end_s), AT)
+
+
+def test_a_named_window_that_is_over_gets_what_is_still_there() -> None:
+    """Two minutes are in memory: what began a minute ago has its minute before it, what is older
+    has less, and what is much older nothing."""
+    keeper = EvidenceKeeper(PLAIN)
+    kept = played(keeper, stretch(0, 400, 50.0))
+    now = AT + timedelta(seconds=400)
+    ago = {"new": 60.0, "older": 100.0, "lost": 300.0}
+    for name, began_s in ago.items():
+        begin = now - timedelta(seconds=began_s)
+        kept += keeper.name(name, begin, begin + timedelta(seconds=20), now)
+    told = {name: keeper.rows_from(now - timedelta(seconds=s), now) for name, s in ago.items()}
+    assert {name: (at - AT).total_seconds() for name, at in told.items()} == {
+        "new": 280.0,
+        "older": 278.9,
+        "lost": 278.9,
+    }
+    kept += played(keeper, stretch(400, 401, 50.0))
+    times = [at_s(row) for row in only_rows(kept)]
+    assert times == [round(278.9 + n / 10, 1) for n in range(1212)]
+    notes = (row for row in kept if isinstance(row, EventRow) and row.code == Code.FREQUENCY_EVENT)
+    ended = [json.loads(row.data_json)["id"] for row in notes]
+    assert ended == ["new", "older", "lost"]
+    assert keeper.close() == []
+
+
+def test_a_named_window_ends_when_vppd_stops() -> None:
+    """Also while its rows leave the ring as soon as they come."""
+    keeper = EvidenceKeeper(PLAIN)
+    played(keeper, stretch(0, 70, 50.0))
+    at = AT + timedelta(seconds=65)
+    keeper.name("long", at, at + timedelta(seconds=100), AT + timedelta(seconds=70))
+    keeper.name("later", at + timedelta(seconds=90), at + timedelta(seconds=99), at)
+    played(keeper, stretch(70, 80, 50.0))
+    (ended,) = keeper.close()
+    assert isinstance(ended, EventRow)
+    said = json.loads(ended.data_json)
+    assert (said["id"], said["ending"]) == ("long", "last")
+    assert said["end_at"] == micros(AT + timedelta(seconds=79.9))
 
 
 def test_at_most_sixteen_windows_wait() -> None:
@@ -209,17 +251,17 @@ def test_a_file_of_the_previous_version_keeps_everything(tmp_path: Path) -> None
     """Version 1 as it was released: its step must never change."""
     assert hashlib.sha256("\n".join(STEPS[0]).encode()).hexdigest() == V1
     path = tmp_path / "journal.db"
-    old = [row for row in ONE_OF_EACH if not isinstance(row, EvidenceRow)]
+    old = [row for row in ONE_OF_EACH if TABLES[type(row)].name in FIRST_TABLES]
     journal_on_disk(path, [*old, *map(event, range(50)), *map(reading, range(50))], STEPS[:1])
     assert version(path) == 1
     before = contents(path)
     with pytest.raises(OSError, match="start this vppd once"), journal_in(tmp_path):
         pass
     opened = prepare(path, AT, lambda: 0.0, 60.0, may_move_aside=True)
-    assert "schema 1 became 2" in (opened.migrated or "")
+    assert f"schema 1 became {len(STEPS)}" in (opened.migrated or "")
     assert opened.broken is None
     assert opened.trips == (trip(0),) or len(opened.trips or ()) == 1
-    assert version(path) == 2
+    assert version(path) == len(STEPS)
     assert contents(path) == before
     assert len([*tmp_path.glob("journal.db.v1-*")]) == 1
     journal_on_disk(path, played(EvidenceKeeper(PLAIN), stretch(0, 5, 49.8)))
@@ -230,7 +272,7 @@ def test_a_file_of_the_previous_version_keeps_everything(tmp_path: Path) -> None
 def test_evidence_is_given_up_after_setpoints_and_before_events() -> None:
     groups = [[table.name for table in group] for group in TRIM_GROUPS]
     assert groups.index(["evidence"]) == 2
-    assert groups[1] == ["setpoint", "site"]
+    assert {"setpoint", "site"} <= {*groups[1]}
     assert "event" in groups[3]
 
 
@@ -254,6 +296,5 @@ def version(path: Path) -> int:
 
 
 def contents(path: Path) -> list[list[tuple[object, ...]]]:
-    tables = ("event", "command", "trip", "violation", "reading", "setpoint", "site")
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        return [connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables]  # noqa: S608
+        return [connection.execute(f"SELECT * FROM {name}").fetchall() for name in FIRST_TABLES]  # noqa: S608

@@ -192,6 +192,7 @@ TABLE = (
     Row("bms_silence", "C", "reading_stale", STOP, STOP),
     Row("can_down", "D", "reading_stale", STOP, STOP),
     Row("silence", "A", "reading_stale", STOP, STOP),
+    Row("silence", "B", "link_lost", STOP, STOP, target="B/inverter"),
     Row("meter_silence", "A", "connection", STOP, STOP, target="meter"),
 )
 

@@ -8,6 +8,8 @@ import fnmatch
 import functools
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from importlib import metadata
@@ -37,13 +39,20 @@ MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli"},
 }
+# Sums that need arrays and a solver. The daemon never loads them: a short-lived process does.
+SOLVING = {
+    *(f"market/{name}.py" for name in ("lp", "plan", "bidding", "backtest")),
+    *(f"market/forecast/{name}.py" for name in ("series", "models", "ladder", "accuracy")),
+}
+SOLVERS = {"numpy", "highspy"}
 # Inside a layer a noun of the field is a sum: no I/O, no clock, no event loop.
 PURE = {
+    *SOLVING,
     *(f"campus/{name}.py" for name in ("hierarchy", "dispatch", "losses", "plans", "share")),
     *(f"grid/droop_{name}.py" for name in ("curve", "ffr", "fitness", "sustain", "switch")),
     *(f"grid/{name}.py" for name in ("headroom", "ride_through")),
     *(f"grid/{name}.py" for name in ("droop", "bands", "frequency", "orders", "compliance")),
-    *(f"market/{name}.py" for name in ("blocks", "forecast", "bidding", "settlement")),
+    *(f"market/{name}.py" for name in ("blocks", "settlement")),
     *(f"field/{name}.py" for name in ("interlocks", "interlocks_bms", "rule", "decode")),
     *(f"field/{name}.py" for name in ("step_response", "step_verdict")),
     "duty.py",
@@ -66,7 +75,7 @@ PURE_LIBRARIES = {
 
 UNIT = (
     "kw|kwh|kvar|kva|kvah|mw|mwh|w|pct|pu|c|hz|mhz|s|ms|us|ns|min|h|day|v|a|ohm|ah|deg|rad|"
-    "m|rs|mb|kb|bytes|bits|share|shares|factor|ratio|weight|weights"
+    "m|rs|mb|kb|bytes|bits|share|shares|factor|ratio|weight|weights|efficiency"
 )
 WITH_UNIT = re.compile(rf"(?:^|_)(?:{UNIT})(?:_per_(?:{UNIT}|block|k))*$")
 # Values whose unit their record names, or the point they belong to; WGS 84 is always degrees.
@@ -86,7 +95,7 @@ NOT_ACTUATORS = {"gate", "_gate", "thinner"}
 
 # Sums that apply a rule book: its numbers are configuration; these few are arithmetic.
 RULE_BOOKS = {
-    *(f"market/{name}.py" for name in ("blocks", "forecast", "bidding", "settlement")),
+    *(f"market/{name}.py" for name in ("forecast", "bidding", "settlement")),
     *(f"grid/{name}.py" for name in ("orders", "compliance")),
 }
 PLAIN_NUMBERS = {0, 1, 2, 0.5, 10, 12, 15, 24, 60, 96, 100, 900, 1000, 3600, 1e-6, 1e-9}
@@ -223,7 +232,8 @@ def test_core_and_the_sums_do_no_io() -> None:
         f"{place(path, node)}: {name}"
         for path in pure
         for node, name in imports(path)
-        if name.split(".")[0] not in PURE_LIBRARIES | {"vppd"}
+        if name.split(".")[0]
+        not in PURE_LIBRARIES | {"vppd"} | (SOLVERS if name_in(path) in SOLVING else set())
         or name.startswith(("vppd.spine.clock", "vppd.spine.journal"))
     )
     none(
@@ -232,6 +242,18 @@ def test_core_and_the_sums_do_no_io() -> None:
         for node, _, called in calls(path)
         if called in {"open", "print", "input", "read_text", "now", "utcnow", "today"}
     )
+
+
+def test_only_sums_that_solve_load_the_solver_and_the_daemon_loads_none_of_them() -> None:
+    none(
+        f"{place(path, node)}: {name}"
+        for path in SOURCES
+        if name_in(path) not in SOLVING
+        for node, name in imports(path)
+        if name.split(".")[0] in SOLVERS
+    )
+    looks = f"import sys, vppd.daemon; sys.exit(bool({SOLVERS} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", looks], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("library", ["yaml", "pydantic"])

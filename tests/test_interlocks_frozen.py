@@ -61,7 +61,8 @@ def test_what_stands_still_while_power_moves_leaves_nothing_until_it_changes(
 ) -> None:
     played = Played(declared)
     assert played.after(60.0) is None, "nothing moves"
-    assert played.after(2 * EVERY_S, 25.0) is not None
+    assert played.after(STILL_S - EVERY_S, 25.0) is None
+    assert played.after(2 * EVERY_S) is not None
     verdict = played.after(30.0, 0.0)
     assert verdict is not None
     assert (verdict.rule, verdict.level, verdict.action, verdict.trips) == (
@@ -87,6 +88,36 @@ def test_a_step_that_one_device_shows_before_the_other_is_no_standstill(
     assert played.after(60.0, 0.0) is None
 
 
+@pytest.mark.parametrize(
+    ("declared", "first"), [(BMS, Point.PACK_A), (INVERTER, Point.INVERTER_KW)]
+)
+@pytest.mark.parametrize("rest_s", [0.5, 30.0, 600.0])
+def test_a_step_after_a_long_rest_is_seen_elsewhere_first(
+    declared: set[Point], first: Point, rest_s: float
+) -> None:
+    """The controller shows the step half a second before the device that is watched."""
+    played = Played(declared)
+    played.after(rest_s)
+    assert played.after(EVERY_S, 60.0) is None
+    played.values[first] = 55.0
+    assert played.after(REST_S) is None
+
+
+def test_a_device_that_was_silent_is_judged_anew() -> None:
+    played = Played(INVERTER)
+    played.after(30.0)
+    shown = played.values.pop(Point.INVERTER_KW)
+    assert played.after(20.0, 60.0) is None, "silent: other rules hold it"
+    played.values[Point.INVERTER_KW] = shown
+    assert played.after(30.0) is None, "back with what it showed, and power does not move"
+    played.after(STILL_S, 0.0)
+    assert played.after(2 * EVERY_S) is not None, "power moves and it does not: frozen"
+    del played.values[Point.INVERTER_KW]
+    played.after(EVERY_S)
+    played.values[Point.INVERTER_KW] = shown
+    assert played.after(REST_S) is None
+
+
 def test_it_takes_time_and_movement() -> None:
     played = Played(BMS)
     assert played.after(STILL_S - EVERY_S, 60.0) is None
@@ -99,7 +130,7 @@ def test_it_takes_time_and_movement() -> None:
 def test_a_battery_that_rests_is_tried_again() -> None:
     played = Played(BMS)
     played.after(10.0)
-    assert played.after(EVERY_S, 40.0) is not None
+    assert played.after(STILL_S + EVERY_S, 40.0) is not None
     assert played.after(10.0, 0.0) is not None
     assert played.after(REST_S - 20.0) is not None
     assert played.after(20.0) is None

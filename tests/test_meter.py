@@ -15,7 +15,7 @@ from vppd.core.model import METER, SITE, Limit, Point, Quality, Reading, Snapsho
 from vppd.core.settings import MeterSettings
 from vppd.field.build import multiplied
 from vppd.field.feeders import Feeder, Feeders
-from vppd.field.meter import LoadWatch
+from vppd.field.meter import STILL_S, LoadWatch
 
 PAIR = asset(B1), asset(B2)
 MAX_AGE_S = 2.5
@@ -125,6 +125,40 @@ def test_a_stop_that_the_meter_shows_before_the_units_is_no_stuck_meter() -> Non
         board.say(METER, 0.0)
         assert len(board.loads_kw) == before + 1, "it stays a meter"
     assert board.load_kw() == pytest.approx(0.0)
+
+
+def test_after_a_long_rest_the_units_may_show_a_step_before_the_meter() -> None:
+    board = Board()
+    board.say(B1, 0.0)
+    for _ in range(200):
+        board.now_s += 0.5
+        board.say(METER, 0.0)
+    board.say(B1, 60.0)
+    for shown_kw in (0.0, 0.0, 60.0, 60.0, 60.0):  # its own averaging is a second behind
+        board.now_s += 0.5
+        before = len(board.loads_kw)
+        board.say(METER, shown_kw)
+        assert len(board.loads_kw) == before + 1, "it stays a meter"
+
+
+def test_a_meter_that_stands_still_long_after_the_units_moved_says_nothing_until_it_changes() -> (
+    None
+):
+    board = Board()
+    board.say(B1, 0.0)
+    board.say(METER, 0.0)
+    board.now_s += 60.0
+    board.say(METER, 0.0)
+    board.say(B1, 60.0)
+    while board.now_s < 70.0 + STILL_S:
+        board.now_s += 0.5
+        board.say(METER, 0.0)
+    told = len(board.loads_kw)
+    board.now_s += 0.5
+    board.say(METER, 0.0)
+    assert len(board.loads_kw) == told, "as good as silent"
+    board.say(METER, 60.0)
+    assert len(board.loads_kw) == told + 1
 
 
 # --- its silence ---

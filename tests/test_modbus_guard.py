@@ -2,6 +2,7 @@
 exactly one failure, with one frame on the wire, and the next request gets its own answer."""
 
 import asyncio
+import socket
 import struct
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -135,6 +136,11 @@ async def request(line: Line, what: str) -> Any:
     return await line.write(1, 40, [1, 2, 3], 16, TIMEOUT_S)
 
 
+async def connected_and_asked(line: Line, what: str) -> None:
+    await line.connect(1.0)
+    await request(line, what)
+
+
 def run(main: Coroutine[Any, Any, None], factory: Callable[[], Any]) -> None:
     """Run on a loop that must never have to handle an exception by itself."""
     trouble: list[Any] = []
@@ -224,6 +230,120 @@ def test_every_fault_ends_in_one_failure(
         assert len(server.frames) == 5
 
     run(served(mode, body), factory)
+
+
+@pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("what", [READ, WRITE_ONE, WRITE_SEVERAL])
+def test_a_connection_that_is_ending_is_down_before_it_is_told(
+    what: str, factory: Callable[[], Any]
+) -> None:
+    """A loop tells the end of a connection a turn or more after it knows of it."""
+
+    async def body(line: Line, server: type[Server]) -> None:
+        await request(line, what)
+        line._client.ctx.transport.abort()
+        assert not line.connected
+        with pytest.raises(LinkDown):
+            await request(line, what)
+        assert len(server.frames) == 1
+        await line.connect(1.0)
+        for _ in range(3):  # the old connection's end is told now, and ends nothing of the new one
+            await request(line, what)
+        assert line.connected
+
+    run(served("ok", body), factory)
+
+
+class Dying(Line):
+    """Its device dies between accepting the connection and the moment pymodbus takes it for made:
+    the end of it is told too early to be heard."""
+
+    def _new_client(self, timeout_s: float) -> Any:
+        client = super()._new_client(timeout_s)
+        create = client.ctx.call_create
+
+        async def dying() -> Any:
+            made = await create()
+            made[0].abort()
+            await asyncio.sleep(0.02)
+            assert made[0].is_closing()
+            return made
+
+        client.ctx.call_create = dying
+        return client
+
+
+@pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("what", [READ, WRITE_ONE, WRITE_SEVERAL])
+def test_a_device_that_dies_as_it_is_connected_is_down(
+    what: str, factory: Callable[[], Any]
+) -> None:
+    """uvloop raises a RuntimeError when such a connection is written to."""
+
+    async def body(line: Line, _: type[Server]) -> None:
+        dying = Dying(line.endpoint, SystemClock(), lambda: None)
+        with pytest.raises(LinkDown):
+            await dying.connect(1.0)
+        assert not dying.connected
+        with pytest.raises(LinkDown):
+            await request(dying, what)
+
+    run(served("ok", body), factory)
+
+
+@pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
+def test_a_device_that_resets_every_connection_is_down(factory: Callable[[], Any]) -> None:
+    class Resetting(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            no_linger = struct.pack("ii", 1, 0)  # the other side is told by RST, at once
+            raw = transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
+            transport.abort()
+
+    async def main() -> None:
+        listener = await asyncio.get_running_loop().create_server(Resetting, "127.0.0.1", 0)
+        host, port = listener.sockets[0].getsockname()
+        line = Line(Endpoint(host, port), SystemClock(), lambda: None)
+        for what in 10 * (READ, WRITE_ONE, WRITE_SEVERAL):
+            with pytest.raises(LinkDown):
+                await connected_and_asked(line, what)
+            assert not line.connected
+        listener.close()
+
+    run(main(), factory)
+
+
+@pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
+def test_a_connection_that_ends_under_the_request_is_down(factory: Callable[[], Any]) -> None:
+    """It was open when it was looked at, and its handle is closed when the bytes go out."""
+
+    async def body(line: Line, server: type[Server]) -> None:
+        transport = line._client.ctx.transport
+
+        def ending(sending: bool, data: bytes) -> bytes:
+            transport.abort()
+            raise RuntimeError("unable to write; the handler is closed")  # as uvloop says it
+
+        line._client.ctx.trace_packet = ending
+        with pytest.raises(LinkDown, match="the handler is closed"):
+            await request(line, READ)
+        assert not line.connected
+        assert not server.frames
+
+    run(served("ok", body), factory)
+
+
+@pytest.mark.parametrize("factory", LOOPS, ids=["asyncio", "uvloop"])
+def test_a_mistake_of_ours_is_not_taken_for_a_dead_link(factory: Callable[[], Any]) -> None:
+    async def body(line: Line, _: type[Server]) -> None:
+        def trace(sending: bool, data: bytes) -> bytes:
+            raise RuntimeError("a bug")
+
+        line._client.ctx.trace_packet = trace
+        with pytest.raises(RuntimeError, match="a bug"):
+            await request(line, READ)
+
+    run(served("ok", body), factory)
 
 
 def test_what_is_on_the_wire() -> None:

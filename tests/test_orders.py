@@ -15,7 +15,12 @@ from vppd.grid import orders
 from vppd.grid.order_desk import OrderDesk
 from vppd.grid.orders import Book, Ending, Offer, Order, OrderEvent, OrderKind, Refusal, Verb
 
-OFFER = Offer(1000.0, 800.0, 300.0, 200.0, 50.0)
+OFFER = Offer(1000.0, 800.0, 300.0, 200.0, 50.0, 900.0)
+RANGES = {
+    OrderKind.ABSOLUTE: (-800.0, 1000.0),
+    OrderKind.DELTA: (-1800.0, 1800.0),
+    OrderKind.REACTIVE: (-900.0, 900.0),
+}
 SETTINGS = OrderSettings(expiry_s=60.0, hold_s=300.0, lease_s=5.0)
 Policy = Literal["hold", "expire", "schedule"]
 POLICIES: tuple[Policy, ...] = ("hold", "expire", "schedule")
@@ -43,7 +48,7 @@ def at(book: Book, now_s: float, settings: OrderSettings = SETTINGS, offer: Offe
 @given(power_kw=st.floats(allow_nan=True, allow_infinity=True), kind=st.sampled_from(OrderKind))
 def test_only_powers_of_the_site_are_taken(power_kw: float, kind: OrderKind) -> None:
     refused = orders.refusal(Book(), order(power_kw, kind), SETTINGS, OFFER)
-    low_kw, high_kw = (-800.0, 1000.0) if kind is OrderKind.ABSOLUTE else (-1800.0, 1800.0)
+    low_kw, high_kw = RANGES[kind]
     assert (refused is None) == (low_kw <= power_kw <= high_kw)
     if refused is not None:
         number = math.isfinite(power_kw)
@@ -55,6 +60,10 @@ def test_the_settings_narrow_the_range_and_never_widen_it() -> None:
     narrow = OrderSettings(export_max_kw=500.0, import_max_kw=5000.0)
     for power_kw, fits in ((500.0, True), (501.0, False), (-800.0, True), (-801.0, False)):
         assert (orders.refusal(Book(), order(power_kw), narrow, OFFER) is None) is fits
+    narrow = OrderSettings(reactive_max_kvar=300.0)
+    for kvar, fits in ((300.0, True), (-300.0, True), (301.0, False), (-301.0, False)):
+        asked = order(kvar, OrderKind.REACTIVE)
+        assert (orders.refusal(Book(), asked, narrow, OFFER) is None) is fits
 
 
 @pytest.mark.parametrize(
@@ -160,12 +169,15 @@ def test_nothing_known_of_now_offers_nothing() -> None:
 
 @given(age_s=st.floats(0.0, 59.0))
 def test_a_plan_is_a_lease_within_the_order(age_s: float) -> None:
-    book = at(taken(order(), order(-20.0, OrderKind.DELTA)), max(age_s, 1e-3))
+    sent = (order(), order(-20.0, OrderKind.DELTA), order(30.0, OrderKind.REACTIVE))
+    book = at(taken(*sent), max(age_s, 1e-3))
     for kind, standing in book.standing.items():
         plan = orders.plan_of(standing, SETTINGS, age_s)
         assert plan.valid_until_s == min(age_s + 5.0, 60.0)
         assert plan.priority is Priority.ORDER
-        assert plan.adds is (kind is OrderKind.DELTA)
+        assert plan.adds is (kind is not OrderKind.ABSOLUTE)
+        reactive = kind is OrderKind.REACTIVE
+        assert (plan.power_kw == 0.0, plan.reactive_kvar) == (reactive, 30.0 if reactive else 0.0)
 
 
 class Board:

@@ -199,11 +199,12 @@ def test_the_published_queries_run_as_they_are_printed(state: Path) -> None:
     queries = [each.strip() for each in shown.split(";\n") if each.strip()]
     with sqlite3.connect(state / "journal.db") as journal:
         results = [journal.execute(query, bounds).fetchall() for query in queries]
-    events, rows, figures, frequency = results
+    events, rows, figures, frequency, band = results
     assert events[0][0] == ID
     assert len(rows) == 600 + 3301 + 101  # from a minute before to the row that tells its end
     assert figures[0][:2] == (330.1, 3302)
     assert len(frequency) > 3000
+    assert band[0][1] > 300.0
 
 
 def test_help_without_a_subcommand() -> None:

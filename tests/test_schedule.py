@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vppd.market.schedule import (
-    BLOCK,
-    IST,
-    Entry,
-    ScheduleError,
-    block_of,
-    parse,
-    start_of,
-)
+from vppd.market.blocks import BLOCK, IST, Block, block_at, blocks_of
+from vppd.market.schedule import Entry, ScheduleError, parse
 
 days = st.dates(date(2000, 1, 1), date(2199, 12, 31))
 blocks = st.integers(1, 96)
@@ -41,21 +34,21 @@ instants = st.integers(0, 6_000_000_000).map(
     ],
 )
 def test_blocks_begin_at_these_instants(day: date, block: int, utc: datetime) -> None:
-    assert start_of(day, block) == utc
-    assert block_of(utc) == (day, block)
-    assert block_of(utc + BLOCK - timedelta(microseconds=1)) == (day, block)
-    assert block_of(utc - timedelta(microseconds=1)) != (day, block)
+    assert Block(day, block).start == utc
+    assert block_at(utc) == Block(day, block)
+    assert block_at(utc + BLOCK - timedelta(microseconds=1)) == Block(day, block)
+    assert block_at(utc - timedelta(microseconds=1)) == Block(day, block).after(-1)
 
 
 @given(days, blocks)
 def test_a_block_begins_where_it_says(day: date, block: int) -> None:
-    assert block_of(start_of(day, block)) == (day, block)
-    assert start_of(day, block).tzinfo is UTC
+    assert block_at(Block(day, block).start) == Block(day, block)
+    assert Block(day, block).start.tzinfo is UTC
 
 
 @given(instants)
 def test_every_instant_lies_in_its_block(utc: datetime) -> None:
-    begin = start_of(*block_of(utc))
+    begin = block_at(utc).start
     assert begin <= utc < begin + BLOCK
 
 
@@ -69,18 +62,30 @@ def test_the_fixed_offset_is_that_of_the_zone(utc: datetime) -> None:
 @given(instants, st.integers(-14 * 60, 14 * 60))
 def test_the_zone_of_the_question_does_not_matter(utc: datetime, offset_min: int) -> None:
     elsewhere = utc.astimezone(timezone(timedelta(minutes=offset_min)))
-    assert block_of(elsewhere) == block_of(utc)
+    assert block_at(elsewhere) == block_at(utc)
+
+
+@given(instants, st.integers(-1000, 1000))
+def test_blocks_are_counted_over_midnight(utc: datetime, blocks: int) -> None:
+    assert block_at(utc).after(blocks) == block_at(block_at(utc).start + blocks * BLOCK)
+
+
+def test_a_day_is_a_row_of_blocks() -> None:
+    day = blocks_of(date(2026, 1, 1))
+    assert [each.end for each in day[:-1]] == [each.start for each in day[1:]]
+    assert day[-1].end == Block(date(2026, 1, 2), 1).start
+    assert len(day) == 96
 
 
 @pytest.mark.parametrize("block", [0, 97, -1])
 def test_there_are_96_blocks(block: int) -> None:
     with pytest.raises(ValueError, match="1 to 96"):
-        start_of(date(2026, 1, 1), block)
+        Block(date(2026, 1, 1), block)
 
 
 def test_a_naive_instant_is_refused() -> None:
     with pytest.raises(ValueError, match="no time zone"):
-        block_of(datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None))
+        block_at(datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None))
 
 
 # --- the file ---
@@ -101,7 +106,7 @@ def test_what_is_written_is_what_is_read(
         lines.append(f"{day},{block},{power_kw:.3f}" + (f",{kvar:.3f}" if reactive else ""))
     schedule = parse(head + end.join(lines) + end, "s.csv")
     assert schedule.entries == {
-        key: Entry(*key, power_kw, kvar if reactive else 0.0)
+        Block(*key): Entry(*key, power_kw, kvar if reactive else 0.0)
         for key, (power_kw, kvar) in drawn.items()
     }
 

@@ -82,7 +82,7 @@ def test_a_ramp_bounds_base_and_never_droop() -> None:
     assert _by_unit(made) == {"a": (5.0, 40.0)}
     assert (made.short_base_kw, made.short_droop_kw) == (about(55.0), about(0.0))
     made = _share(Ask(60.0, {}, -90.0, {}), fleet[:1])
-    assert made.requests[0].base_kw + made.requests[0].frequency_kw == about(-30.0)
+    assert (made.requests[0].base_kw, made.requests[0].frequency_kw) == about((5.0, -90.0))
 
 
 def test_a_pinned_unit_leaves_the_rest_to_the_others() -> None:
@@ -138,12 +138,14 @@ def test_shares_keep_rooms_sums_and_directions(
     signs = {total > 0.0 for total in totals.values() if abs(total) > 1e-6}
     assert len(signs) <= 1, "no unit charges while another discharges"
     want_kw = base_kw + droop_kw
+    if base_kw * droop_kw < 0.0:  # droop moves what is given, not what base only wants
+        most_kw = sum(each.room_kw(base_kw) for each in fleet)
+        want_kw = min(max(base_kw, -most_kw), most_kw) + droop_kw
     can_kw = sum(each.room_kw(want_kw) for each in fleet)
     got_kw = sum(totals.values())
     assert got_kw == about(min(max(want_kw, -can_kw), can_kw), abs=1e-5)
-    if got_kw:
-        said_kw = made.short_base_kw + made.short_droop_kw
-        assert said_kw == about(want_kw - got_kw, abs=1e-5)
+    said_kw = made.short_base_kw + made.short_droop_kw
+    assert said_kw == about(base_kw + droop_kw - got_kw, abs=1e-5)
 
 
 @given(kw, kw, kw, fleets, st.booleans())

@@ -23,7 +23,8 @@ from tests.site_rig import (
 from tests.virtual_time import virtual
 from vppd.core.alarms import Code
 from vppd.core.model import SITE, Priority, UnitId
-from vppd.core.settings import ConnectionSettings, DroopSettings, MarketSettings
+from vppd.core.settings import ConnectionSettings, DroopSettings
+from vppd.core.settings_market import MarketSettings
 from vppd.sim.unit import AUTO, ENABLE, HEARTBEAT, MODE, TIMEOUT
 from vppd.spine.journal import SqliteJournal
 

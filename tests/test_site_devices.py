@@ -544,8 +544,8 @@ async def test_an_idle_inverter_that_stands_still_is_not_frozen() -> None:
 def test_a_rival_at_an_inverter_is_found_within_three_writes(
     gear: str, words: str, ramping: bool
 ) -> None:
-    """Three that stand until they are read: one may fall just before a renewal of ours, and what is
-    written while a setpoint moves with every tick is overwritten before anyone could see it."""
+    """Three that stand until they are read: one may fall just before a renewal of ours, and of what
+    is written while a setpoint moves with every tick the looks see only some until the first."""
 
     @virtual
     async def runs() -> None:

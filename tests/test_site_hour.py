@@ -15,7 +15,8 @@ import pytest
 from tests.site_rig import NAMES, SiteRig, site_settings
 from tests.virtual_time import virtual
 from vppd.core.records import SiteRow, TripRow, ViolationRow
-from vppd.core.settings import DroopSettings, MarketSettings
+from vppd.core.settings import DroopSettings
+from vppd.core.settings_market import MarketSettings
 from vppd.sim.inverter import dc_kw
 
 PLAYED_S = 3600.0 * float(os.environ.get("SITE_HOURS", str(1.0 / 6.0)))

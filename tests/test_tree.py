@@ -159,6 +159,19 @@ async def test_a_lost_unit_is_dispatched_anew_in_the_same_tick() -> None:
         assert decision.cleared_kw == pytest.approx(sum(after.values()), abs=0.5)
 
 
+@virtual
+async def test_the_house_tells_when_little_is_left() -> None:
+    async with SiteRig(site_settings(safety={"ramp_max_kw_per_s": 40.0})) as rig:
+        rig.plan(360.0)
+        await rig.run(5.0)
+        standing = {each.code for each in rig.house.alarms.standing()}
+        assert {Code.RESERVE_LOW, Code.N_MINUS_ONE} <= standing
+        rig.plan(200.0)
+        await rig.run(5.0)
+        standing = {each.code for each in rig.house.alarms.standing()}
+        assert not {Code.RESERVE_LOW, Code.N_MINUS_ONE} & standing
+
+
 # ---- the share itself: it leaves the gate nothing to cut -------------------------------------
 
 room = st.one_of(st.just(0.0), st.floats(0.0, 200.0))
@@ -224,6 +237,9 @@ def test_a_share_leaves_the_gate_nothing_to_cut(
     for each in fleet:
         assert -each.in_kw - 1e-6 <= powers[each.id] <= each.out_kw + 1e-6
     want_kw = base_kw + droop_kw
+    if base_kw * droop_kw < 0.0:  # droop moves what is given, not what base only wants
+        most_kw = able_kw(fleet, tree, base_kw)
+        want_kw = min(max(base_kw, -most_kw), most_kw) + droop_kw
     can_kw = able_kw(fleet, tree, want_kw)
     got_kw = sum(powers.values())
     assert got_kw == pytest.approx(min(max(want_kw, -can_kw), can_kw), abs=1e-5)

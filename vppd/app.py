@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from vppd.campus.losses import loss_model
+from vppd.campus.watch import CampusWatch
 from vppd.core.alarms import Code, Level
 from vppd.core.asset import Asset, asset_of
 from vppd.core.decision import Decision
@@ -39,11 +40,14 @@ from vppd.grid.droop_watch import ResponseWatch
 from vppd.grid.frequency import Frequency
 from vppd.grid.order_desk import OrderDesk
 from vppd.grid.pmu import PmuClient
+from vppd.grid.points import DROOP_SWITCH
 from vppd.grid.scada import Station
 from vppd.grid.watch import FrequencyWatch
 from vppd.market.task import ScheduleTask
+from vppd.northbound.mqtt import FleetLink
 from vppd.northbound.site import Site
-from vppd.orders import SiteBoard, journaled
+from vppd.northbound.telemetry import Sampler
+from vppd.orders import SiteBoard, droop_switch, journaled
 from vppd.record import DecisionLog
 from vppd.spine.alarms import AlarmBoard
 from vppd.spine.bus import Bus, Message
@@ -86,6 +90,7 @@ class House:
     proved: Proved
     desk: OrderDesk
     station: Station | None
+    campus: CampusWatch
     decision: Decision | None = None
     ticked: asyncio.Event | None = None
 
@@ -97,6 +102,9 @@ class House:
         self.alarms.set(Code.DROOP_OFF, SITE, switched_off, level=Level.WARNING)
         self.watch.sources(now)
         self.response.note(decision)
+        if self.campus.due(decision.now_s):
+            given_kw = {id_: each.power_kw for id_, each in decision.cleared.items()}
+            self.campus.look(now, self.gate.room(now), given_kw, self.gate.tree(now))
         self.log.note(decision, now)
         if self.gate.proven(decision.now_s):
             self.proved(decision.now_s)
@@ -135,8 +143,8 @@ class House:
         if self.settings.market.schedule:
             supervisor.restarting("schedule", self.schedule.run)
         supervisor.restarting("time", self.look_at_time)
+        supervisor.fatal("orders", self.desk.run)
         if self.station is not None:
-            supervisor.fatal("orders", self.desk.run)
             supervisor.restarting("scada", self.station.run)
 
     async def rest(self) -> None:
@@ -238,15 +246,27 @@ def build(
     def told(decision: Decision, frequency: Frequency | None, now: Snapshot) -> None:
         house.decided(decision, frequency, now)
 
-    board = SiteBoard(assets, feeders.tree[-1].limit, bus, gate, lambda: house.decision)
+    tick = Tick(duty_of(settings, assets), bus, gate, heartbeat, told)
+    board = SiteBoard(
+        assets,
+        feeders.tree[-1].limit,
+        bus,
+        gate,
+        lambda: house.decision,
+        lambda: tick.duty.droop.enabled,
+    )
     desk = OrderDesk(settings.orders, board.able, bus, clock, journaled(journal))
     station = None
     if settings.scada.enabled:
         station = Station(
-            settings.scada, board.values, desk, clock, synchronised=time_watch.trusted
+            settings.scada,
+            board.values,
+            desk,
+            clock,
+            switches={DROOP_SWITCH: droop_switch(tick)},
+            synchronised=time_watch.trusted,
         )
 
-    tick = Tick(duty_of(settings, assets), bus, gate, heartbeat, told)
     house = House(
         settings,
         assets,
@@ -270,6 +290,7 @@ def build(
         proved,
         desk,
         station,
+        CampusWatch(settings.rules, assets, alarms),
     )
     if settings.meter is not None:
         bus.tap(LoadWatch(_metered(settings, assets), bus, bus.snapshot).take)
@@ -335,4 +356,20 @@ def site_of(
         devices=house.field.known,
         inverters=house.field.inverters,
         rules=house.settings.rules,
+        desk=house.desk,
+        clock_trusted=house.time_watch.trusted,
+        name_event=house.log.name_event,
     )
+
+
+def link_fleet(site: Site, supervisor: Supervisor) -> FleetLink | None:
+    """The tasks of the link to the fleet, where one is configured. Samples are taken whether the
+    broker is there or not."""
+    settings = site.settings.mqtt
+    if settings is None:
+        return None
+    link, detailed = FleetLink(site, settings), settings.detail == "nodes"
+    sampler = Sampler(site, settings.telemetry_every_s, nodes=detailed)
+    supervisor.restarting("telemetry", sampler.run)
+    supervisor.restarting("mqtt", link.run)
+    return link

@@ -14,12 +14,13 @@ from pathlib import Path
 import structlog
 
 from vppd import config
-from vppd.app import House, build, site_of
+from vppd.app import House, build, link_fleet, site_of
 from vppd.core.alarms import Code
 from vppd.core.model import SITE
 from vppd.core.records import EventRow
 from vppd.core.settings import Settings
 from vppd.northbound.door import DoorTakenError
+from vppd.northbound.mqtt import FleetLink
 from vppd.northbound.sentence import sentence
 from vppd.northbound.server import Server
 from vppd.spine import log as logging
@@ -88,6 +89,7 @@ class Daemon:
         self._watchdog = Watchdog(self._clock, self._notifier, watchdog_period_s())
         self._gc = GcMeter(self._clock)
         self._house: House | None = None
+        self._fleet: FleetLink | None = None
         self._hung_up = asyncio.Event()
         self._journal = SqliteJournal(
             state_dir / "journal.db",
@@ -120,13 +122,15 @@ class Daemon:
         self._house, house.ticked = house, asyncio.Event()
         if (failed := self._journal.status().failed) is not None:  # there was no alarm board yet
             house.alarms.set(Code.JOURNAL_FAILED, SITE, True, failed)
-        server = Server(site_of(house, self._diagnostics, self._reload), self._socket)
+        site = site_of(house, self._diagnostics, self._reload)
+        server = Server(site, self._socket)
         server.claim()
         text = f"{self._settings.site.id}: {self._settings.mode}, {len(house.assets)} units"
         self._journal.append(EventRow(self._clock.utc(), "started", SITE, 1, text))
         supervisor = self._supervisor
         supervisor.fatal("journal", self._journal.run)
         supervisor.restarting("api", server.run)
+        self._fleet = link_fleet(site, supervisor)
         if self._plant is not None:
             supervisor.restarting("plant", self._plant.run)
         supervisor.restarting("housekeeping", self._keep_house)
@@ -214,6 +218,7 @@ class Daemon:
                 "max_ms": self._gc.max_ms,
                 "total_ms": self._gc.total_ms,
             },
+            "mqtt": self._fleet.status() if self._fleet is not None else None,
             "links": {unit: asdict(each) for unit, each in house.field.counters().items()},
             "pmus": {
                 source.id: asdict(pmu.counters())

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from vppd.campus.dispatch import STRATEGIES, member
-from vppd.campus.losses import LossModel
-from vppd.campus.member import NO_LOSSES, Member
+from vppd.campus.losses import LossModel, with_auxiliaries
+from vppd.campus.member import NO_LOSSES, Branch, Member, bounds_of
 from vppd.campus.plans import Base, base_of, pins_of
-from vppd.campus.reserve import pulled
-from vppd.campus.share import Ask, rest_kw, share, with_reactive
+from vppd.campus.reserve import able_kw, pulled, within_reserve
+from vppd.campus.share import Ask, Shares, rest_kw, share, with_reactive
+from vppd.campus.tree import through_kw
 from vppd.core.alarms import Code
 from vppd.core.asset import Asset
 from vppd.core.decision import RIDING, Promise, Riding
@@ -30,15 +31,16 @@ from vppd.grid.droop import DroopAnswer, DroopMemory, answer, silenced
 from vppd.grid.droop_curve import max_of
 from vppd.grid.droop_fitness import fitness
 from vppd.grid.droop_switch import Party, Switch
-from vppd.grid.frequency import Frequency, Heard, Trust, eased, select
+from vppd.grid.frequency import Frequency, Heard, Trust, eased, select, withdrawn_kw
 from vppd.grid.headroom import (
     Reach,
     Spare,
+    Stand,
     kept,
     promised,
     reach,
+    standing,
     times,
-    total,
     wanted,
     weights,
 )
@@ -89,6 +91,7 @@ class Memory:
     droop: DroopMemory = field(default_factory=DroopMemory)
     ride: RideMemory = field(default_factory=RideMemory)
     heard: Heard = field(default_factory=Heard)
+    stand: Stand = field(default_factory=Stand)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +115,12 @@ def owe(
     duty: Duty,
     memory: Memory,
     reaches_kw: Mapping[UnitId, tuple[float, float]] = MappingProxyType({}),
+    branches: Sequence[Branch] = (),
 ) -> tuple[Owed, Memory]:
     """Base point plus droop, shared over the room each unit has now.
 
     `reaches_kw` is how far each unit's ramp can take its base now, in and out; a unit without one
-    is not bounded by a ramp.
+    is not bounded by a ramp. `branches` are the limits of the tree now, leaves first.
     """
     dt_s = min(max(now.now_s - memory.now_s, 0.0), TICK_MAX_S)
     base, pins = base_of(plans, duty.rules.queue), pins_of(plans, duty.rules.queue)
@@ -126,26 +130,32 @@ def owe(
     frequency, heard = select(now, trust, memory.heard)
     believed, (frequency, riding, rode) = frequency, _ridden(now, duty, frequency, memory)
     if riding.dead and believed is not None:
-        heard = Heard()  # what was measured on a dying bus is not what comes after it
+        # what was measured on a dying bus is not what comes after it, which begins with easing
+        heard = Heard(frequency_hz=duty.droop.nominal_hz)
     if riding.ceased:
         owed, after = _ceased(now, base, duty, frequency, riding, memory, rode)
         return owed, replace(after, heard=heard)
     steps_kw = {asset.id: asset.safety.ramp_max_kw_per_s * dt_s for asset in duty.assets}
     target_kw = _within(base.power_kw, sum(asset.rated_kw for asset in duty.assets))
     able = [id_ for id_, room in rooms.items() if room.low_kw < 0.0 or room.high_kw > 0.0]
+    members = _members(now, duty, rooms, reaches_kw)
     given = {id_: _given(room, reaches_kw.get(id_, UNBOUND)) for id_, room in rooms.items()}
-    low_kw, high_kw = (sum(each) for each in zip(*given.values(), strict=True))
     pins_kw = _pinned(memory, pins, duty.assets, steps_kw, given)
     on_pins = frozenset(id_ for id_, plan in pins.items() if plan.droop)
-    spare = _spare(now, duty, rooms, pins_kw, on_pins, memory.droop)
-    answering = memory.droop.active
-    kept_kw = kept(target_kw, sum(pins_kw.values()), spare, memory.base_kw, answering)
-    from_kw = _unwound(memory.base_kw, kept_kw, (low_kw, high_kw))
+    spare = _spare(now, duty, rooms, pins_kw, on_pins, memory.droop, branches)
+    lasts = now.now_s - memory.droop.began_s < duty.headroom.sustain_s
+    stand = standing(spare, memory.stand, memory.droop.active, memory.droop.began_s, lasts=lasts)
+    promised_kw = kept(
+        target_kw, sum(pins_kw.values()), spare, memory.base_kw, memory.droop.active, stand
+    )
+    kept_kw = _reserved(promised_kw, duty, members, branches)
+    from_kw = _unwound(memory.base_kw, kept_kw, _through(given, branches))
     base_kw = slew(from_kw, kept_kw, sum(steps_kw[id_] for id_ in able or steps_kw))
     fits = {asset.id: fitness(now, asset, duty.droop) for asset in duty.assets}
     if riding.dead:
-        why = Code.DEAD_BUS
-        droop = silenced(None, duty.droop, duty.droop_max_kw, now.now_s, memory.droop, why)
+        why, most_kw = Code.DEAD_BUS, duty.droop_max_kw
+        step_kw = withdrawn_kw(most_kw, duty.sources.switch_step_pct, dt_s)
+        droop = silenced(None, duty.droop, most_kw, now.now_s, memory.droop, why, step_kw=step_kw)
     else:
         droop = answer(
             frequency,
@@ -165,39 +175,69 @@ def owe(
         on_pins,
         base.planned or base_kw != 0.0,
     )
-    members: Sequence[Member] = [
-        member(now, asset, rooms[asset.id], reaches_kw.get(asset.id, UNBOUND), duty.losses)
-        for asset in duty.assets
-    ]
     strategy = STRATEGIES.get(base.strategy or "", STRATEGIES[duty.strategy])
     if strategy is STRATEGIES["losses"]:
         members = pulled(members, duty.rules.losses, duty.rules.imbalance)
-    shares = share(ask, members, strategy)
+    shares = share(ask, members, strategy, branches)
     requests = with_reactive(
         shares.requests,
         base.reactive_kvar,
         {id_: pins[id_].reactive_kvar if id_ in pins else 0.0 for id_ in pins_kw},
         {asset.id: asset.apparent_kva for asset in duty.assets},
     )
-    clamps = list(droop.clamps)
-    room_kw = sum(each.room_kw(base_kw) for each in members)
-    short = Code.RAMP if room_kw >= abs(base_kw) else Code.ROOM
-    for why, short_kw, asked_kw in (
-        (Code.ROOM, shares.short_droop_kw, droop.asked_kw),
-        (short, shares.short_base_kw, base_kw),
-    ):
-        if abs(short_kw) > SHORT_KW:
-            clamps.append(Clamp(why, asked_kw, asked_kw - short_kw))
+    clamps = [*droop.clamps, *_short(ask, shares, members)]
     if target_kw != base.power_kw:
         clamps.append(Clamp(Code.ROOM, base.power_kw, target_kw, "the sum of the ratings"))
-    if kept_kw != target_kw:
-        clamps.append(Clamp(Code.HEADROOM, target_kw, kept_kw))
+    if promised_kw != target_kw:
+        clamps.append(Clamp(Code.HEADROOM, target_kw, promised_kw))
+    if kept_kw != promised_kw:
+        text = f"{duty.rules.reserve.margin_min_pct:g} % of what could be given is kept back"
+        clamps.append(Clamp(Code.RESERVE, promised_kw, kept_kw, text))
     planned_kw = rest_kw(ask) + sum(pins_kw.values())
     bases_kw = {request.unit: request.base_kw for request in requests}
     free_kw = {id_: each_kw for id_, each_kw in bases_kw.items() if id_ not in pins_kw}
     promise = promised(spare, free_kw) if spare is not None else None
     owed = Owed(base, planned_kw, frequency, droop, requests, tuple(clamps), promise, riding)
-    return owed, Memory(now.now_s, base_kw, pins_kw, bases_kw, droop.memory, rode, heard)
+    return owed, Memory(now.now_s, base_kw, pins_kw, bases_kw, droop.memory, rode, heard, stand)
+
+
+def _members(
+    now: Snapshot,
+    duty: Duty,
+    rooms: Mapping[UnitId, Limit],
+    reaches_kw: Mapping[UnitId, tuple[float, float]],
+) -> Sequence[Member]:
+    """Every unit as a share sees it; the buildings' own loads are what they measure now."""
+    losses = with_auxiliaries(duty.losses, duty.rules.losses, now)
+    return [
+        member(now, asset, rooms[asset.id], reaches_kw.get(asset.id, UNBOUND), losses)
+        for asset in duty.assets
+    ]
+
+
+def _reserved(
+    base_kw: float, duty: Duty, members: Sequence[Member], branches: Sequence[Branch]
+) -> float:
+    """The base kept off the reserve margin, where the settings say so."""
+    reserve = duty.rules.reserve
+    if not reserve.bounds_base:
+        return base_kw
+    out_kw, in_kw = able_kw(1.0, members, branches), able_kw(-1.0, members, branches)
+    return within_reserve(base_kw, out_kw, in_kw, reserve.margin_min_pct)
+
+
+def _short(ask: Ask, shares: Shares, members: Sequence[Member]) -> list[Clamp]:
+    """What could not be shared, and whether units, their ramps or the tree are too narrow."""
+    room_kw = sum(each.room_kw(ask.base_kw) for each in members)
+    short = Code.RAMP if room_kw >= abs(ask.base_kw) else Code.ROOM
+    return [
+        Clamp(Code.CONNECTION if shares.held else why, asked_kw, asked_kw - short_kw)
+        for why, short_kw, asked_kw in (
+            (Code.ROOM, shares.short_droop_kw, ask.droop_kw),
+            (short, shares.short_base_kw, ask.base_kw),
+        )
+        if abs(short_kw) > SHORT_KW
+    ]
 
 
 def _ridden(
@@ -250,6 +290,7 @@ def _spare(
     pins_kw: Mapping[UnitId, float],
     on_pins: frozenset[UnitId],
     droop: DroopMemory,
+    branches: Sequence[Branch],
 ) -> Spare | None:
     """What units can hold for the response beside their pins; None where nothing is promised."""
     if not duty.headroom.enabled:
@@ -263,7 +304,15 @@ def _spare(
     beside = _beside(duty, sum(pins_kw.values()), now.fresh(SITE, Point.LOAD_KW) or 0.0)
     up_kw = duty.droop_max_kw
     wish = wanted(duty.headroom, up_kw, max_of(-1, duty.droop, up_kw))
-    return Spare(units, total(tuple(units.values())).within(beside), wish)
+    able = Reach(
+        through_kw(
+            {id_: one.out_kw for id_, one in units.items()}, bounds_of(branches, 1, pins_kw)
+        ),
+        through_kw(
+            {id_: one.in_kw for id_, one in units.items()}, bounds_of(branches, -1, pins_kw)
+        ),
+    )
+    return Spare(units, able.within(beside), wish)
 
 
 def _within(power_kw: float, rated_kw: float) -> float:
@@ -274,6 +323,15 @@ def _within(power_kw: float, rated_kw: float) -> float:
 def _given(room: Limit, reach_kw: tuple[float, float]) -> tuple[float, float]:
     """The most that a unit can be giving now each way, kW: within its room and its ramp."""
     return max(room.low_kw, -reach_kw[0]), min(room.high_kw, reach_kw[1])
+
+
+def _through(
+    given: Mapping[UnitId, tuple[float, float]], branches: Sequence[Branch]
+) -> tuple[float, float]:
+    """The most that all units together can be giving now each way, kW: as far as the tree lets."""
+    in_kw = through_kw({id_: -low for id_, (low, _) in given.items()}, bounds_of(branches, -1, {}))
+    out_kw = through_kw({id_: high for id_, (_, high) in given.items()}, bounds_of(branches, 1, {}))
+    return -in_kw, out_kw
 
 
 def _unwound(from_kw: float, target_kw: float, given: tuple[float, float]) -> float:

@@ -14,6 +14,7 @@ from vppd.core.records import EventRow
 from vppd.field.gate import Gate
 from vppd.grid.orders import Offer, OrderEvent, Verb
 from vppd.spine.bus import Bus
+from vppd.tick import Tick
 
 REFUSALS = frozenset({Verb.REFUSED, Verb.LINK_REFUSED})
 
@@ -28,9 +29,11 @@ class SiteBoard:
         bus: Bus,
         gate: Gate,
         decision: Callable[[], Decision | None],
+        droop_enabled: Callable[[], bool],
     ) -> None:
         self._assets, self._connection = assets, connection
         self._bus, self._gate, self._decision = bus, gate, decision
+        self._droop_enabled = droop_enabled
 
     def able(self) -> Offer:
         """What the site can do by rating and now, within its connection."""
@@ -47,6 +50,7 @@ class SiteBoard:
             max(up_kw, 0.0),
             max(down_kw, 0.0),
             decision.base_kw if decision is not None else 0.0,
+            sum(asset.apparent_kva for asset in self._assets),
         )
 
     def values(self) -> Mapping[str, float | None]:
@@ -84,6 +88,7 @@ class SiteBoard:
             "discharging": float(moving_kw > 1.0),
             "remote": 1.0,
             "alarm": float(self._gate.shut_by is not None),
+            "droop_enabled": float(self._droop_enabled()),
         }
 
     def _stored(self, now: Snapshot) -> float | None:
@@ -101,12 +106,27 @@ class SiteBoard:
         return sum(each or 0.0 for each in seen) if None not in seen else None
 
 
+def droop_switch(tick: Tick) -> Callable[[bool], str | None]:
+    """Droop on or off by order. What an operator switched off stays off, and the master is told
+    so."""
+
+    def switch(enabled: bool) -> str | None:
+        held = tick.duty.switch is not None and tick.duty.switch.operator is False
+        if enabled and held:
+            return "an operator has switched it off"
+        tick.duty = tick.duty.switched(enabled, "order")
+        return None
+
+    return switch
+
+
 def journaled(journal: Journal) -> Callable[[OrderEvent], None]:
     """Write down every order, every refusal, and what became of it."""
 
     def told(event: OrderEvent) -> None:
         level = Level.WARNING if event.verb in REFUSALS else Level.INFO
-        power = f" {event.power_kw:+g} kW" if event.power_kw is not None else ""
+        unit = event.kind.unit if event.kind is not None else "kW"
+        power = f" {event.power_kw:+g} {unit}" if event.power_kw is not None else ""
         kind = f" {event.kind.value}" if event.kind is not None else ""
         text = f"{event.verb.value}{kind}{power} from {event.source}"
         text += f": {event.text or event.reason}" if event.text or event.reason else ""

@@ -77,11 +77,12 @@ class DecisionLog:
             for row in self._evidence.take(self._evidence_row(decision, now)):
                 self._journal.append(row)
 
-    def name_event(self, name: str, begin: datetime, end: datetime, now: datetime) -> None:
-        """Keep a window of time as an event, as an operator says: it may begin within the ring's
-        minute or later. Raises vppd.grid.evidence.NotNamed."""
+    def name_event(self, name: str, begin: datetime, end: datetime, now: datetime) -> datetime:
+        """Keep a window of time as an event, as an operator says; from when on it has every 100 ms
+        row. Raises vppd.grid.evidence.NotNamed."""
         for row in self._evidence.name(name, begin, end, now):
             self._journal.append(row)
+        return self._evidence.rows_from(begin, now)
 
     def close(self) -> None:
         """vppd stops: an event that goes on ends here."""

@@ -41,7 +41,8 @@ class Tick:
         now = self._bus.snapshot()
         rooms = self._gate.room(now)
         plans, reaches_kw = self._bus.plans(), self._gate.reaches(now)
-        owed, self.memory = owe(now, plans, rooms, self.duty, self.memory, reaches_kw)
+        tree = self._gate.tree(now)
+        owed, self.memory = owe(now, plans, rooms, self.duty, self.memory, reaches_kw, tree)
         cleared = {each.unit: each for each in self._gate.submit(now, owed.requests)}
         frequency, droop = owed.frequency, owed.droop
         base_kw = sum(request.base_kw for request in owed.requests)

@@ -26,7 +26,8 @@ class Worst:
 @dataclass(frozen=True, slots=True)
 class Telemetry:
     """What one place does. Powers are kW and kvar, positive towards the grid; `power_kw` is of the
-    units alone, `auxiliary_kw` what the buildings take besides. `stored_kwh` is SoC x energy."""
+    units alone, `auxiliary_kw` what the buildings take besides, which is counted off
+    `available_discharge_kw`: it never reaches the grid. `stored_kwh` is SoC x energy."""
 
     level: Level
     id: str
@@ -161,7 +162,7 @@ def _available(made: Telemetry, capacity: Capacity) -> Telemetry:
         made,
         available_up_kw=_left(out_kw, at_kw, 1),
         available_down_kw=_left(in_kw, at_kw, -1),
-        available_discharge_kw=out_kw,
+        available_discharge_kw=None if out_kw is None else max(out_kw - made.auxiliary_kw, 0.0),
         available_charge_kw=in_kw,
         available_discharge_kwh=capacity.available_discharge_kwh,
         available_charge_kwh=capacity.available_charge_kwh,

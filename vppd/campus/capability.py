@@ -8,7 +8,9 @@ where power fades to 0 over the last `soc_fade_pct`, P kW can be held for h hour
     P h <= E (inside - fade P / rated)      so      P = E inside / (h + E fade / rated)
 
 with E the energy per percent, and the inverter's losses taken off going out. Going in they are
-left aside, on the safe side. Every cut has its reason; rated power less all cuts is what is left.
+left aside, on the safe side. What the buildings take for themselves is taken off going out, where
+it never reaches the grid; going in it narrows the limits of the tree instead. Every cut has its
+reason; rated power less all cuts is what is left.
 """
 
 from collections.abc import Sequence
@@ -69,19 +71,41 @@ class Source:
 NOTHING_HELD = Held()
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is kept back of the sum, one way: kW but for the margin."""
+
+    margin_share: float
+    promised_kw: float
+    auxiliary_kw: float
+    promise: str
+
+    def of(self, total_kw: float) -> tuple[tuple[Code, float, str], ...]:
+        """Each with its reason and its words, in the order in which they are taken."""
+        margin = f"reserve margin {100.0 * self.margin_share:g} %"
+        return (
+            (Code.RESERVE, total_kw * self.margin_share, margin),
+            (Code.HEADROOM, self.promised_kw, self.promise or "promised to the grid"),
+            (Code.AUXILIARY, self.auxiliary_kw, "taken by the buildings"),
+        )
+
+
 def capability(
     sources: Sequence[Source],
     branches: Sequence[Branch],
     held: Held = NOTHING_HELD,
     margin_pct: float = 0.0,
     horizons_s: Sequence[float] = HORIZONS_S,
+    auxiliary_kw: float = 0.0,
 ) -> tuple[tuple[Able, ...], tuple[Able, ...]]:
     """Up and down, for each horizon. `branches` are the limits of the tree, leaves first;
-    `margin_pct` is the reserve margin that the base never takes of, 0 where it may."""
-    up = tuple(_able(1, horizon_s, sources, branches, held, margin_pct) for horizon_s in horizons_s)
-    down = tuple(
-        _able(-1, horizon_s, sources, branches, held, margin_pct) for horizon_s in horizons_s
-    )
+    `margin_pct` is the reserve margin that the base never takes of, 0 where it may;
+    `auxiliary_kw` is what the buildings take for themselves."""
+    margin = margin_pct / 100.0
+    kept_up = _Kept(margin, held.up_kw, max(auxiliary_kw, 0.0), held.detail)
+    kept_down = _Kept(margin, held.down_kw, 0.0, held.detail)
+    up = tuple(_able(1, horizon_s, sources, branches, kept_up) for horizon_s in horizons_s)
+    down = tuple(_able(-1, horizon_s, sources, branches, kept_down) for horizon_s in horizons_s)
     return up, down
 
 
@@ -108,8 +132,7 @@ def _able(
     horizon_s: float,
     sources: Sequence[Source],
     branches: Sequence[Branch],
-    held: Held,
-    margin_pct: float,
+    kept: _Kept,
 ) -> Able:
     cuts: list[Cut] = []
     left_kw: dict[UnitId, float] = {}
@@ -130,15 +153,11 @@ def _able(
                 left_kw[id_] *= limit_kw / sum_kw
     total_kw = sum(left_kw.values())
     every = tuple(left_kw)
-    promised_kw = held.up_kw if sign > 0 else held.down_kw
-    for why, kept_kw, detail in (
-        (Code.RESERVE, total_kw * margin_pct / 100.0, f"reserve margin {margin_pct:g} %"),
-        (Code.HEADROOM, promised_kw, held.detail or "promised to the grid"),
-    ):
+    for why, kept_kw, detail in kept.of(total_kw):
         taken_kw = min(max(kept_kw, 0.0), total_kw)
+        total_kw -= taken_kw  # also what is too small to be named, or longer could be more
         if taken_kw > CUT_KW:
             cuts.append(Cut(why, taken_kw, every, detail))
-            total_kw -= taken_kw
     return Able(horizon_s, sign * total_kw, tuple(_together(cuts)))
 
 

@@ -6,6 +6,7 @@ is, whichever is smaller.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -52,13 +53,15 @@ def in_tree(plain: Plain) -> Strategy:
         power_kw: float, members: Sequence[Member], bounds: Sequence[Bound] = ()
     ) -> dict[UnitId, float]:
         found = plain(power_kw, members)
+        sign = 1 if power_kw >= 0.0 else -1
         for _ in bounds:
-            over = next((bound for bound in bounds if _over(found, bound)), None)
-            if over is None:
+            held_kw: dict[UnitId, float] = {}
+            for bound in bounds:
+                if _over(found, bound) and held_kw.keys().isdisjoint(bound.units):
+                    behind = [each for each in members if each.id in bound.units]
+                    held_kw |= plain(sign * bound.most_kw, behind)
+            if not held_kw:
                 break
-            behind = [each for each in members if each.id in over.units]
-            sign = 1 if power_kw >= 0.0 else -1
-            held_kw = plain(sign * over.most_kw, behind)
             members = [
                 _reaching(each, abs(held_kw[each.id])) if each.id in held_kw else each
                 for each in members
@@ -170,7 +173,7 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def _over(shares: Mapping[UnitId, float], bound: Bound) -> bool:
-    sum_kw = sum(kw for id_, kw in shares.items() if id_ in bound.units)
+    sum_kw = math.fsum(shares.get(id_, 0.0) for id_ in bound.units)  # in whatever order
     return abs(sum_kw) > bound.most_kw + ENOUGH_KW
 
 

@@ -21,15 +21,19 @@ class Base:
 
 
 def base_of(plans: Sequence[Plan], order: Sequence[str] = ()) -> Base:
-    """The base point of the site, with every regulation delta on top. `order` is of sources."""
+    """The base point of the site, with every regulation delta on top. `order` is of sources.
+    Reactive power that is ordered beside it counts, unless a higher priority than orders rules."""
     absolute = [plan for plan in plans if plan.unit == SITE and not plan.adds]
-    delta_kw = sum(plan.power_kw for plan in plans if plan.unit == SITE and plan.adds)
+    adding = [plan for plan in plans if plan.unit == SITE and plan.adds]
+    delta_kw = sum(plan.power_kw for plan in adding)
+    ordered_kvar = sum(plan.reactive_kvar for plan in adding)
     if not absolute:
-        return Base(power_kw=delta_kw, planned=delta_kw != 0.0)
+        return Base(delta_kw, ordered_kvar, planned=delta_kw != 0.0)
     first = max(absolute, key=lambda plan: rank(plan, order))
+    own = first.priority > Priority.ORDER or ordered_kvar == 0.0
     return Base(
         first.power_kw + delta_kw,
-        first.reactive_kvar,
+        first.reactive_kvar if own else ordered_kvar,
         first.source,
         first.priority,
         first.strategy,

@@ -6,7 +6,8 @@ Power is kW, positive towards the grid. `up` is more out or less in, `down` the 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vppd.campus.member import Bound, Branch, Member, bounds_of
+from vppd.campus.member import Branch, Member, bounds_of
+from vppd.campus.tree import through_kw
 from vppd.core.model import UnitId
 from vppd.core.settings_campus import ImbalanceSettings, LossSettings, ReserveSettings
 
@@ -28,7 +29,7 @@ class Spare:
 def able_kw(power_kw: float, members: Sequence[Member], branches: Sequence[Branch]) -> float:
     """The most that units can give together in the direction of this power, as a magnitude."""
     left_kw = {each.id: each.room_kw(power_kw) for each in members}
-    return _through(left_kw, bounds_of(branches, power_kw, {}))
+    return through_kw(left_kw, bounds_of(branches, power_kw, {}))
 
 
 def spare(given_kw: float, members: Sequence[Member], branches: Sequence[Branch] = ()) -> Spare:
@@ -110,17 +111,6 @@ def pulled(
         pull_share = -(losses.balance_weight * away_pct + weight * beyond_pct) / 100.0
         made.append(replace(each, pull_share=pull_share) if pull_share else each)
     return made
-
-
-def _through(left_kw: dict[UnitId, float], bounds: Sequence[Bound]) -> float:
-    """What gets through a tree, leaves first: each bound passes on the least of its units' sum and
-    its own; what is behind it then counts as one."""
-    for bound in bounds:
-        behind = sorted(bound.units & left_kw.keys())
-        if behind:
-            sum_kw = sum(left_kw.pop(id_) for id_ in behind)
-            left_kw[behind[0]] = min(sum_kw, bound.most_kw)
-    return sum(left_kw.values())
 
 
 def _candidates(

@@ -3,7 +3,8 @@
 Base and droop that pull the same way are shared one after the other, droop by fitness. When they
 pull against each other their sum is shared, so that no unit charges while another discharges.
 Every limit of the tree (feeders, connection) is kept to at its place, so that the gate has nothing
-to cut; what is pinned counts against it. Pure; kW, positive towards the grid.
+to cut and units elsewhere make up for it at once; what is pinned counts against it. Whoever is held
+back by one is told so. Pure; kW, positive towards the grid.
 """
 
 import math
@@ -11,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vppd.campus.dispatch import Branch, Member, Strategy, bounds_of, fill, in_tree
+from vppd.campus.tree import fitted, held_back
 from vppd.core.model import Request, UnitId
-
-ENOUGH_KW = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,11 @@ class Shares:
     requests: tuple[Request, ...]
     short_base_kw: float
     short_droop_kw: float
+
+    @property
+    def held(self) -> bool:
+        """Whether a limit of the tree holds somebody back."""
+        return any(request.held_by for request in self.requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +57,42 @@ def share(
     first."""
     free = [each for each in members if each.id not in ask.pins_kw]
     base_kw = rest_kw(ask)
-    pinned_kw = _pinned(ask, members)
+    pinned_kw = _pinned(ask, members, branches)
     if base_kw * ask.droop_kw < 0.0:
         base, droop = _opposed(base_kw, ask.droop_kw, free, strategy, branches, pinned_kw)
     else:
         base = strategy(base_kw, free, bounds_of(branches, base_kw, pinned_kw))
         droop = _spread(ask, members, base, branches, pinned_kw)
-    given_base_kw, given_droop_kw = sum(base.values()), sum(droop.values())
+    short_base_kw = base_kw - sum(base.values())
+    short_droop_kw = ask.droop_kw - sum(droop.values())
+    powers_kw = {
+        each.id: base.get(each.id, 0.0) + droop.get(each.id, 0.0) + pinned_kw.get(each.id, 0.0)
+        for each in members
+    }
+    held = held_back(
+        powers_kw, free, branches, base_kw + ask.droop_kw, short_base_kw + short_droop_kw
+    )
     base.update(ask.pins_kw)
     requests = tuple(
-        Request(each.id, base.get(each.id, 0.0), droop.get(each.id, 0.0)) for each in members
+        Request(
+            each.id,
+            base.get(each.id, 0.0),
+            droop.get(each.id, 0.0),
+            held_by=held.get(each.id, ()),
+        )
+        for each in members
     )
-    return Shares(requests, base_kw - given_base_kw, ask.droop_kw - given_droop_kw)
+    return Shares(requests, short_base_kw, short_droop_kw)
 
 
-def _pinned(ask: Ask, members: Sequence[Member]) -> dict[UnitId, float]:
-    """What the pinned units give, as far as their room goes."""
-    return {
+def _pinned(ask: Ask, members: Sequence[Member], branches: Sequence[Branch]) -> dict[UnitId, float]:
+    """What the pinned units give, as far as their room and the tree let them."""
+    within_kw = {
         each.id: min(max(ask.pins_kw[each.id], -each.in_kw), each.out_kw)
         for each in members
         if each.id in ask.pins_kw
     }
+    return fitted(within_kw, branches)
 
 
 def _spread(
@@ -113,27 +133,14 @@ def _opposed(
     branches: Sequence[Branch],
     pinned_kw: Mapping[UnitId, float],
 ) -> tuple[dict[UnitId, float], dict[UnitId, float]]:
-    """Share the sum, and give each unit the same proportion of both parts. The ramp is for the base
-    alone, so it does not bound the sum here; the gate ramps what is left to ramp."""
-    total_kw = base_kw + droop_kw
+    """Share the sum of the base that can be given and droop, and call droop what that moves from
+    each unit's own base: so a unit's base stands still while droop comes and goes, and droop that
+    pulls against a base without room still moves the site. The ramp is for the base alone."""
+    base = strategy(base_kw, members, bounds_of(branches, base_kw, pinned_kw))
+    total_kw = sum(base.values()) + droop_kw
     members = [replace(each, reach_out_kw=math.inf, reach_in_kw=math.inf) for each in members]
-    shared_kw = total_kw if abs(total_kw) > ENOUGH_KW else base_kw
-    shares = strategy(shared_kw, members, bounds_of(branches, shared_kw, pinned_kw))
-    given_kw = sum(shares.values())
-    if abs(given_kw) <= ENOUGH_KW:
-        return dict.fromkeys(shares, 0.0), dict.fromkeys(shares, 0.0)
-    parts = {id_: each / given_kw for id_, each in shares.items()}
-    if abs(total_kw) <= ENOUGH_KW:
-        return (
-            {id_: base_kw * part for id_, part in parts.items()},
-            {id_: droop_kw * part for id_, part in parts.items()},
-        )
-    base: dict[UnitId, float] = {}
-    droop: dict[UnitId, float] = {}
-    for id_, part in parts.items():
-        droop[id_] = droop_kw * part
-        base[id_] = shares[id_] - droop[id_]
-    return base, droop
+    shares = strategy(total_kw, members, bounds_of(branches, total_kw, pinned_kw))
+    return base, {id_: shares[id_] - each_kw for id_, each_kw in base.items()}
 
 
 def with_reactive(

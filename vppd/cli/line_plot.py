@@ -45,15 +45,16 @@ class Frame:
 def plot(
     title: str,
     lines: Sequence[Line],
-    band: tuple[str, Sequence[Sample], Sequence[Sample]],
+    band: tuple[str, Sequence[Sample], Sequence[Sample]] = ("", (), ()),
     *,
     from_s: float,
     to_s: float,
     unit: str,
     signed: bool = True,
+    along: str = "time, s",
 ) -> str:
     """One picture. `band` is a name with its lower and upper edge, held like a setpoint; `signed`
-    puts a plus before positive values of the axis."""
+    puts a plus before positive values of the axis; `along` is what the time axis is called."""
     seen = [
         each.value
         for samples in (*(line.samples for line in lines), band[1], band[2])
@@ -69,7 +70,7 @@ def plot(
         f"<title>{escape(title)}</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<text x="{LEFT}" y="20" font-size="15">{escape(title)}</text>',
-        *_axes(frame, unit, signed=signed),
+        *_axes(frame, unit, along, signed=signed),
         _band(frame, band[1], band[2]),
     ]
     for place, line in enumerate(lines):
@@ -87,7 +88,7 @@ def ticks(low: float, high: float) -> list[float]:
     return [step * at for at in range(first, math.floor(high / step) + 1)]
 
 
-def _axes(frame: Frame, unit: str, *, signed: bool) -> Iterator[str]:
+def _axes(frame: Frame, unit: str, along: str, *, signed: bool) -> Iterator[str]:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     sign = "+" if signed else ""
     for value in ticks(frame.low, frame.high):
@@ -101,7 +102,8 @@ def _axes(frame: Frame, unit: str, *, signed: bool) -> Iterator[str]:
         yield f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{at_s:g}</text>'
     yield f'<rect x="{LEFT}" y="{TOP}" width="{right - LEFT}" height="{bottom - TOP}"'
     yield ' fill="none" stroke="#444444"/>'
-    yield f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 10}" text-anchor="middle">time, s</text>'
+    yield f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 10}" text-anchor="middle">'
+    yield f"{escape(along)}</text>"
     middle = (TOP + bottom) / 2
     yield f'<text transform="translate(18 {middle}) rotate(-90)" text-anchor="middle">'
     yield f"{escape(unit)}</text>"
@@ -146,5 +148,7 @@ def _legend(names: Sequence[str], band: str) -> Iterator[str]:
         yield f'<rect x="{x}" y="34" width="18" height="4" fill="{colour}"/>'
         yield f'<text x="{x + 24}" y="41">{escape(name)}</text>'
         x += 40.0 + 7.0 * len(name)
+    if not band:
+        return
     yield f'<rect x="{x}" y="30" width="18" height="12" fill="#1b6ca8" fill-opacity="0.12"/>'
     yield f'<text x="{x + 24}" y="41">{escape(band)}</text>'

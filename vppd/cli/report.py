@@ -16,6 +16,7 @@ from vppd.cli.report_event import (
     judged,
     local,
     number,
+    rule_book,
     unverified,
 )
 from vppd.cli.report_html import html
@@ -55,10 +56,9 @@ def event_report(state: Path, name: str, zone: ZoneInfo, form: str) -> str:
 
 def frequency_report(state: Path, month: date, zone: ZoneInfo, form: str) -> str:
     """A month of frequency as md, html or csv. Raises OSError."""
-    rules = rules_at(month)
     with journal_in(state) as journal:
         days = [
-            Day(day, _day(frequency_of(journal, begin, end), begin, end, rules))
+            Day(day, _day(frequency_of(journal, begin, end), begin, end, rules_at(day)))
             for day, begin, end in days_of(month, zone)
         ]
         begin, end = days_bounds(month, zone)
@@ -68,7 +68,7 @@ def frequency_report(state: Path, month: date, zone: ZoneInfo, form: str) -> str
     if form == "csv":
         return _days_csv(days)
     title = f"Frequency in {month:%Y-%m}"
-    return _rendered(Document(title, [*_month(days, told, rules, zone)]), form)
+    return _rendered(Document(title, [*_month(days, told, zone)]), form)
 
 
 def events_report(state: Path, zone: ZoneInfo) -> list[str]:
@@ -118,14 +118,20 @@ def _day(
 
 
 def _month(
-    days: Sequence[Day], told: Sequence[Judged], rules: ResponseRules, zone: ZoneInfo
+    days: Sequence[Day], told: Sequence[Judged], zone: ZoneInfo
 ) -> Iterator[Heading | Sentence | Rows]:
-    low, high = rules.band_low, rules.band_high
-    yield from unverified(rules.numbers())
+    books = [*dict.fromkeys(rules_at(each.day) for each in days)]
+    for rules in books:
+        low, high = rules.band_low, rules.band_high
+        yield from unverified(rules.numbers())
+        yield Sentence(
+            f"Band {low.value:.3f} to {high.value:.3f} Hz, edges inside ({rules.name}, from "
+            f"{rules.effective_from}: {low.source}; "
+            f"{'verified' if low.verified and high.verified else 'UNVERIFIED'})."
+        )
     yield Sentence(
-        f"Band {low.value:.3f} to {high.value:.3f} Hz, edges inside ({rules.name}: {low.source}; "
-        f"{'verified' if low.verified and high.verified else 'UNVERIFIED'}). Days of {zone.key}. "
-        "From the site's rows: one a second, in events one in 100 ms; a row holds at most 2 s."
+        f"Days of {zone.key}. From the site's rows: one a second, in events one in 100 ms; a row "
+        "holds at most 2 s. vppd report --sql prints the query of every figure."
     )
     yield Rows(
         (
@@ -146,6 +152,12 @@ def _month(
         "lrrrrrrrrr",
     )
     yield Heading("Events")
+    yield from _events(told, zone)
+    for rules in books:
+        yield from rule_book(rules)
+
+
+def _events(told: Sequence[Judged], zone: ZoneInfo) -> Iterator[Sentence | Rows]:
     if not told:
         yield Sentence("None.")
         return
@@ -158,7 +170,7 @@ def _month(
                 number(each.figures.duration_s, 1),
                 number(each.figures.nadir_hz, 4),
                 number(each.figures.zenith_hz, 4),
-                f"{number(each.figures.frp_ratio, 3)} {grade(each.figures.frp_ratio, rules)}",
+                _graded(each),
                 number(each.figures.beta_ratio, 3),
                 number(each.figures.shortfall_kwh, 3),
             )
@@ -170,6 +182,11 @@ def _month(
     if betas:
         mean = sum(betas) / len(betas)
         yield Sentence(f"Mean beta of {len(betas)} events: {mean:.3f}.")
+
+
+def _graded(told: Judged) -> str:
+    ratio = told.figures.frp_ratio
+    return f"{number(ratio, 3)} {grade(ratio, told.rules)}".rstrip()
 
 
 def _clock_time(at_us: int | None, zone: ZoneInfo) -> str:

@@ -14,7 +14,8 @@ from vppd.cli.report_sql import NUMBERS, parameters
 from vppd.core.records import EvidenceRow
 from vppd.core.response_rules import ResponseRules, RuleNumber, rules_at
 from vppd.field.step_response import Sample
-from vppd.grid.compliance import Figures, figures
+from vppd.grid.compliance import HOLD_MAX_S, Figures, figures
+from vppd.grid.events import Trigger
 from vppd.grid.verdicts import Verdict, grade, verdicts
 
 PLOT_POINTS = 1500
@@ -44,7 +45,8 @@ def number(value: float | None, digits: int, unit: str = "") -> str:
     """For people; a dash where there is none."""
     if value is None:
         return "-"
-    return f"{value:.{digits}f} {unit}".rstrip()
+    shown = round(value, digits) + 0.0  # nobody wants to read -0.0
+    return f"{shown:.{digits}f} {unit}".rstrip()
 
 
 def local(at: datetime, zone: ZoneInfo) -> str:
@@ -62,8 +64,7 @@ def _parts(told: Judged, zone: ZoneInfo) -> Iterator[Heading | Sentence | Rows |
     event, seen = told.event, told.figures
     if event.ending is None:
         yield Sentence("This event has no end in the journal: it goes on, or vppd stopped.", True)
-    if seen.rows == 0:
-        yield Sentence("The journal has no 100 ms rows of this event.", True)
+    yield from _lacking(told)
     if seen.unmeasured_pct > 0.0:
         text = f"{seen.unmeasured_pct:.1f} % of its rows lack a unit's measurement"
         yield Sentence(f"{text}; what was not measured counts as not delivered.", True)
@@ -80,8 +81,49 @@ def _parts(told: Judged, zone: ZoneInfo) -> Iterator[Heading | Sentence | Rows |
         "ll",
     )
     yield Heading("Verdicts")
+    yield from _verdicts(told)
+    yield from _pictures(told)
+    yield Heading("Figures")
+    yield Rows(("figure", "value"), [*_figures(seen, told.rules)], "lr")
+    yield Sentence(
+        "Powers are positive towards the grid. Owed is the unadapted droop curve (and the block of "
+        "fast frequency response, where that is on); whatever adapts the answer (state of charge, "
+        "temperature, load, ramps) counts as shortfall. Response is measured power less base "
+        "point. vppd report --sql prints the query of every figure."
+    )
+    yield from rule_book(told.rules)
+    yield Heading("Parameters of the published query")
+    given = parameters(event, told.rules)
+    named = [(name, str(value)) for name, value in given.items() if name not in NUMBERS]
+    yield Rows(("parameter", "value"), named, "lr")
+
+
+def rule_book(rules: ResponseRules) -> Iterator[Heading | Rows]:
+    """Every number of a dated table, with its source and whether somebody read it there."""
+    marks = ", ".join(f"{each.word} from {each.least_ratio:g}" for each in rules.grades)
+    numbers = [
+        (name, f"{each.value:g} {each.unit}", each.source, "yes" if each.verified else "NO")
+        for name, each in rules.numbers().items()
+        if each is not rules.grades_source
+    ]
+    source = rules.grades_source
+    graded = ("grades", marks, source.source, "yes" if source.verified else "NO")
+    yield Heading(f"Numbers it was judged by: {rules.name}, from {rules.effective_from}")
+    yield Rows(("number", "value", "source", "verified"), [*numbers, graded], "lrll")
+
+
+def unverified(numbers: dict[str, RuleNumber]) -> Iterator[Sentence]:
+    """The mark that every report carries while a number is not verified."""
+    names = [name for name, each in numbers.items() if not each.verified]
+    if names:
+        text = f"UNVERIFIED: {len(names)} of the {len(numbers)} numbers of the rule table were not"
+        yield Sentence(f"{text} read in the regulation: {', '.join(names)}.", True)
+
+
+def _verdicts(told: Judged) -> Iterator[Sentence | Rows]:
     if not told.verdicts:
         yield Sentence("Nothing was owed in this event.")
+        return
     yield Rows(
         ("requirement", "value", "limit", "verdict", "source", "verified"),
         [
@@ -97,41 +139,29 @@ def _parts(told: Judged, zone: ZoneInfo) -> Iterator[Heading | Sentence | Rows |
         ],
         "lrrlll",
     )
-    yield from _pictures(told)
-    yield Heading("Figures")
-    yield Rows(("figure", "value"), [*_figures(seen, told.rules)], "lr")
-    yield Sentence(
-        "Powers are positive towards the grid. Owed is the unadapted droop curve (and the block of "
-        "fast frequency response, where that is on); whatever adapts the answer (state of charge, "
-        "temperature, load, ramps) counts as shortfall. Response is measured power less base "
-        "point. vppd report --sql prints the query of every figure."
-    )
-    yield Heading("Numbers it was judged by")
-    yield Rows(
-        ("number", "value", "source", "verified"),
-        [
-            (name, f"{each.value:g} {each.unit}", each.source, "yes" if each.verified else "NO")
-            for name, each in told.rules.numbers().items()
-        ],
-        "lrll",
-    )
-    yield Heading("Parameters of the published query")
-    given = parameters(event, told.rules)
-    named = [(name, str(value)) for name, value in given.items() if name not in NUMBERS]
-    yield Rows(("parameter", "value"), named, "lr")
 
 
-def unverified(numbers: dict[str, RuleNumber]) -> Iterator[Sentence]:
-    """The mark that every report carries while a number is not verified."""
-    names = [name for name, each in numbers.items() if not each.verified]
-    if names:
-        text = f"UNVERIFIED: {len(names)} of the {len(numbers)} numbers of the rule table were not"
-        yield Sentence(f"{text} read in the regulation: {', '.join(names)}.", True)
+def _lacking(told: Judged) -> Iterator[Sentence]:
+    """What an auditor must not overlook: rows that lack, and power that was there before."""
+    seen = told.figures
+    if seen.rows == 0:
+        yield Sentence("The journal has no 100 ms rows of this event.", True)
+    elif seen.uncovered_s >= HOLD_MAX_S:
+        text = f"{seen.uncovered_s:.1f} s of this event have no 100 ms rows"
+        yield Sentence(f"{text}; they count in no figure.", True)
+    if seen.rows and seen.pre_hz is None:
+        yield Sentence("There are no 100 ms rows from before it: no point A, no FRC.", True)
+    beside_kw, within = seen.pre_beside_kw, told.rules.droop_tolerance.value / 100
+    if beside_kw is not None and abs(beside_kw) > within * seen.owed_max_kw and seen.side:
+        text = f"Before it the site was {beside_kw:+.1f} kW beside its base point and what it owed"
+        yield Sentence(f"{text}; a response counted from the base point holds that too.", True)
 
 
 def _rule(event: Event) -> str:
     rule = event.rule
     steep = f"{rule.rocof_hz_per_s:g} Hz/s" if rule.rocof_hz_per_s is not None else "no ROCOF"
+    if event.trigger is Trigger.NAMED:
+        return "named by an operator"
     return (
         f"{event.trigger}; rule: outside {rule.low_hz:g} to {rule.high_hz:g} Hz for "
         f"{rule.duration_s:g} s, or {steep} for {rule.rocof_duration_s:g} s"
@@ -144,6 +174,7 @@ def _figures(seen: Figures, rules: ResponseRules) -> Iterator[tuple[str, str]]:
         ("duration", number(seen.duration_s, 1, "s")),
         ("frequency before (A)", number(seen.pre_hz, 4, "Hz")),
         ("power before", number(seen.pre_power_kw, 1, "kW")),
+        ("of it beside base point and owed", number(seen.pre_beside_kw, 1, "kW")),
         ("nadir", f"{number(seen.nadir_hz, 4, 'Hz')} at {number(seen.nadir_s, 1, 's')}"),
         ("zenith", f"{number(seen.zenith_hz, 4, 'Hz')} at {number(seen.zenith_s, 1, 's')}"),
         ("settled (B)", number(seen.settled_hz, 4, "Hz")),

@@ -22,9 +22,11 @@ EVENTS_SQL = """SELECT id, "trigger", begin_at, end_at, ending, rule_json FROM f
 ROWS_SQL = """SELECT at, frequency_hz, rocof_hz_per_s, base_kw, droop_curve_kw, ffr_kw,
     droop_kw, cleared_kw, measured_kw, unmeasured FROM evidence
     WHERE at >= :from_at AND at <= :to_at ORDER BY at"""
-FREQUENCY_SQL = """SELECT at, frequency_hz FROM site WHERE at >= :from_at AND at < :to_at
-    UNION ALL SELECT at, frequency_hz FROM evidence WHERE at >= :from_at AND at < :to_at
-    ORDER BY at"""
+FREQUENCY_SQL = """SELECT at, frequency_hz, 0 AS fine FROM site
+    WHERE at > :from_at - 2000000 AND at < :to_at
+    UNION ALL SELECT at, frequency_hz, 1 FROM evidence
+    WHERE at > :from_at - 2000000 AND at < :to_at
+    ORDER BY at, fine"""
 ALL = {"from_at": 0, "to_at": 2**62}
 RULE_KEYS = frozenset(each.name for each in fields(EvidenceSettings))
 
@@ -78,9 +80,11 @@ def rows_of(journal: sqlite3.Connection, event: Event) -> list[EvidenceRow]:
 def frequency_of(
     journal: sqlite3.Connection, begin: datetime, end: datetime
 ) -> Iterator[tuple[int, float | None]]:
-    """(microseconds, Hz) of every row with the site's frequency: each second, in events 100 ms."""
+    """(microseconds, Hz) of every row with the site's frequency: each second, in events 100 ms; and
+    of the two seconds before, as they may hold on. Of two rows of one instant the 100 ms row is
+    the later, and so the one that holds."""
     bounds = {"from_at": micros(begin), "to_at": micros(end)}
-    for at, frequency_hz in journal.execute(FREQUENCY_SQL, bounds):
+    for at, frequency_hz, _ in journal.execute(FREQUENCY_SQL, bounds):
         yield int(at), frequency_hz
 
 

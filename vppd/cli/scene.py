@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from vppd.market.schedule import BLOCK, block_of
+from vppd.market.blocks import BLOCK, block_at
 
 UNITS = ("BESS_DC01_01", "BESS_DC01_02", "BESS_DC02_01", "BESS_DC02_02")
 FAILING = "BESS_DC02_01"
@@ -68,7 +68,8 @@ def write_site(
         rows_out = csv.writer(file)
         rows_out.writerow(("date", "block", "power_kw"))
         for step in range(-1, 12):
-            rows_out.writerow((*block_of(now + step * BLOCK), SCHEDULED_KW))
+            block = block_at(now + step * BLOCK)
+            rows_out.writerow((block.day, block.number, SCHEDULED_KW))
 
 
 def write_trace(path: Path, when: Timing) -> None:

@@ -105,6 +105,8 @@ def frequency(view: Json) -> list[str]:
         f"min {number(minute['min_hz'], '.4f')}, max {number(minute['max_hz'], '.4f')}, "
         f"std {number(minute['std_hz'], '.4f')} Hz",
     ]
+    if (droop := view.get("droop")) is not None:
+        lines.append(f"  droop is {'on' if droop['enabled'] else 'OFF'}, by {droop['by']}")
     rows = [
         (
             str(each["id"]),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from vppd.cli import tables, unit_table
+from vppd.cli import event_lines, order_lines, tables, unit_table
 from vppd.cli.wire import DaemonAbsent, Json, Reply, ask, fetch, follow
 from vppd.cli.words import localised
 
@@ -25,6 +25,8 @@ FINE, REFUSED, WRONG, ABSENT = 0, 1, 2, 3
 # of an inverter, as field.sunspec_curves.CurveKind
 KINDS = ("volt_var", "volt_watt", "frequency_droop", "watt_var")
 SIZES_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+SHOW = object()  # no power was given
 
 Words = argparse.Namespace
 Call = tuple[str, str, Json | None]
@@ -132,13 +134,21 @@ def _parser() -> argparse.ArgumentParser:
     events = verb("events", "what happened lately", _events)
     events.add_argument("--follow", "-f", action="store_true", help="and what happens from now on")
     events.add_argument("--last", type=int, default=20, help="how many (default 20)")
+    _named(verb("event", "name a frequency event: its rows are kept as evidence", _event))
     why = verb("why", "why a unit does what it does", _why)
     why.add_argument("unit", metavar="UNIT")
     why.add_argument("--at", help="then: 2026-11-22T18:30:00+05:30, or 18:30 in the site's zone")
+    _commands(verb)
+    return parser
+
+
+def _commands(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    """The verbs that change something."""
     dispatch = verb("dispatch", "give the site a base point, or release it", _dispatch)
     dispatch.add_argument("power_kw", metavar="KW", type=power_or_release, help="or `release`")
     dispatch.add_argument("--strategy", help="proportional, balanced or priority")
     _for(dispatch)
+    _ordering(verb("order", "order the site as the grid would, release it, or see it", _order))
     power = verb("power", "give one unit a share of its own, or release it", _power)
     power.add_argument("unit", metavar="UNIT")
     power.add_argument("power_kw", metavar="KW", type=power_or_release, help="or `release`")
@@ -177,7 +187,28 @@ def _parser() -> argparse.ArgumentParser:
     droop.add_argument("switch", choices=("on", "off"))
     verb("reload", "read the configuration again", _acts("POST", "/v1/reload"))
     verb("top", "the status, live", _top)
-    return parser
+
+
+def _named(event: argparse.ArgumentParser) -> None:
+    event.add_argument("name", metavar="NAME")
+    event.add_argument("--at", help="its beginning (default now), written as for `why`")
+    event.add_argument(
+        "--for", dest="duration_s", type=duration_s, metavar="TIME", help="5m (default), 90s"
+    )
+
+
+def _ordering(order: argparse.ArgumentParser) -> None:
+    order.add_argument(
+        "power_kw",
+        metavar="KW",
+        nargs="?",
+        default=SHOW,
+        type=power_or_release,
+        help="or `release`; nothing: show",
+    )
+    order.add_argument("--delta", action="store_true", help="on top of the base; plus is up")
+    order.add_argument("--ramp", type=power_kw, metavar="KW_PER_S", help="move no faster")
+    _for(order, "the site's orders.expiry_s")
 
 
 def _reactive(power: argparse.ArgumentParser) -> None:
@@ -204,9 +235,9 @@ def _reactive(power: argparse.ArgumentParser) -> None:
     )
 
 
-def _for(parser: argparse.ArgumentParser) -> None:
+def _for(parser: argparse.ArgumentParser, default: str = "15m") -> None:
     parser.add_argument(
-        "--for", dest="duration_s", type=duration_s, metavar="TIME", help="15m (default), 90s, 2h"
+        "--for", dest="duration_s", type=duration_s, metavar="TIME", help=f"90s, 2h ({default})"
     )
 
 
@@ -230,8 +261,29 @@ def _why(words: Words) -> int:
     return _do(words, ("GET", f"/v1/units/{quote(words.unit, '')}/why{at}", None), tables.why)
 
 
+def _event(words: Words) -> int:
+    body = {"name": words.name, "at": words.at, "duration_s": words.duration_s}
+    given = {key: value for key, value in body.items() if value is not None}
+    return _do(words, ("POST", "/v1/events", given), event_lines.named)
+
+
 def _dispatch(words: Words) -> int:
     return _plan(words, "/v1/dispatch", {"strategy": words.strategy})
+
+
+def _order(words: Words) -> int:
+    if words.power_kw is SHOW:
+        return _do(words, ("GET", "/v1/orders", None), order_lines.orders)
+    if words.power_kw is None:
+        return _do(words, ("DELETE", "/v1/orders", None), order_lines.orders)
+    body = {
+        "kind": "delta" if words.delta else "absolute",
+        "power_kw": words.power_kw,
+        "duration_s": words.duration_s,
+        "ramp_kw_per_s": words.ramp,
+    }
+    given = {key: value for key, value in body.items() if value is not None}
+    return _do(words, ("POST", "/v1/orders", given), order_lines.orders)
 
 
 def _power(words: Words) -> int:

@@ -12,13 +12,22 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import click
 
 from vppd import config as configuration
+from vppd.cli.backtest_command import backtest_command
+from vppd.cli.money_commands import audit_command, cerc_command, market_command, settle_command
+from vppd.cli.report_options import (
+    STATE_DIR,
+    format_option,
+    give,
+    output_option,
+    state_option,
+    zone_option,
+)
 from vppd.config import Finding, Loaded
 from vppd.core.settings import Settings
 from vppd.market import schedule
 
 CHECKOUT = Path(__file__).parents[2]
 CONFIG_DIR = "/etc/vppd"
-STATE_DIR = "/var/lib/vppd"
 SOCKET = "/run/vppd/vppd.sock"
 
 _directory = click.Path(path_type=Path, file_okay=False)
@@ -198,36 +207,34 @@ def report(context: click.Context, sql: bool) -> None:
         click.echo(context.get_help())
 
 
-_state = click.option("--state", type=_directory, default=STATE_DIR, help="where the journal is")
-_zone = click.option("--timezone", default="Asia/Kolkata", help="of days and times shown")
-_output = click.option("--output", type=_file, help="write it there, not to standard output")
-_format = click.option(
-    "--format", "form", type=click.Choice(["md", "html", "csv"]), default="md", help="csv: rows"
-)
+for _command in (market_command, cerc_command, audit_command):
+    report.add_command(_command)
+main.add_command(settle_command)
+main.add_command(backtest_command)
 
 
 @report.command("event")
 @click.argument("id_", metavar="ID")
-@_state
-@_zone
-@_format
-@_output
+@state_option
+@zone_option
+@format_option
+@output_option
 def report_event(id_: str, state: Path, timezone: str, form: str, output: Path | None) -> None:
     """Figures and verdicts of event ID; csv gives its 100 ms rows."""
     from vppd.cli.report import event_report  # noqa: PLC0415
 
     try:
-        _give(event_report(state, id_, _zone_of(timezone), form), output)
+        give(event_report(state, id_, _zone_of(timezone), form), output)
     except (OSError, LookupError) as error:
         raise click.ClickException(str(error.args[0] if error.args else error)) from error
 
 
 @report.command("frequency")
 @click.option("--month", type=click.DateTime(["%Y-%m"]), required=True, help="YYYY-MM")
-@_state
-@_zone
-@_format
-@_output
+@state_option
+@zone_option
+@format_option
+@output_option
 def report_frequency(
     month: datetime, state: Path, timezone: str, form: str, output: Path | None
 ) -> None:
@@ -235,14 +242,14 @@ def report_frequency(
     from vppd.cli.report import frequency_report  # noqa: PLC0415
 
     try:
-        _give(frequency_report(state, month.date(), _zone_of(timezone), form), output)
+        give(frequency_report(state, month.date(), _zone_of(timezone), form), output)
     except OSError as error:
         raise click.ClickException(str(error)) from error
 
 
 @report.command("events")
-@_state
-@_zone
+@state_option
+@zone_option
 def report_events(state: Path, timezone: str) -> None:
     """Every frequency event of the journal, oldest first."""
     from vppd.cli.report import events_report  # noqa: PLC0415
@@ -291,14 +298,6 @@ def _zone_of(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise click.UsageError(f"--timezone {name}: no such zone") from error
-
-
-def _give(text: str, output: Path | None) -> None:
-    """A report to a file, or to standard output. Raises OSError."""
-    if output is None:
-        click.echo(text, nl=False)
-    else:
-        output.write_text(text, encoding="utf-8")
 
 
 def _usable(config_dir: Path) -> Settings:

@@ -18,9 +18,10 @@ from vppd.config.document import KeyPath, plain
 from vppd.core.bms import BmsProfile
 from vppd.core.profile import DeviceProfile
 from vppd.core.settings import ID, Settings
+from vppd.core.settings_market import DAY, HHMM
 
 FILES: Mapping[str, tuple[str, ...]] = {
-    "vppd.yaml": ("site", "mode", "journal", "api", "clock", "simulation"),
+    "vppd.yaml": ("site", "mode", "journal", "api", "clock", "simulation", "mqtt"),
     "field.yaml": ("units", "interlock_inputs", "meter"),
     "campus.yaml": ("country", "dispatch", "rules"),
     "grid.yaml": (
@@ -47,13 +48,21 @@ MEASURES: Mapping[str, str] = {
     "a": "A",
     "c": "°C",
     "mb": "MB",
+    "mw": "MW",
+    "mwh": "MWh",
+    "h": "h",
+    "rs": "Rs",
     "days": "days",
     "latitude": "degrees",
     "longitude": "degrees",
 }
 LONGEST = 60  # longer values are cut in a message
 SHORT = 10  # longer lists of words are cut in a sentence
-PATTERNS = {ID: "letters, digits, _ . - (at most 64, the first a letter or a digit)"}
+PATTERNS = {
+    ID: "letters, digits, _ . - (at most 64, the first a letter or a digit)",
+    DAY: "a day YYYY-MM-DD",
+    HHMM: "a time HH:MM",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,7 @@ class Code(StrEnum):
     PMU_TIME = "pmu_time"
     PMU_FROZEN = "pmu_frozen"
     RESERVE = "reserve"
+    AUXILIARY = "auxiliary"
     RESERVE_LOW = "reserve_low"
     IMBALANCE = "imbalance"
     N_MINUS_ONE = "n_minus_one"
@@ -152,6 +153,8 @@ class Code(StrEnum):
     TICK_LATE = "tick_late"
     CONNECTION_CLIPPED = "connection_clipped"
     STOPPING = "stopping"
+    MQTT_LOST = "mqtt_lost"
+    TELEMETRY_GAP = "telemetry_gap"
     COMMISSIONED = "commissioned"
 
 
@@ -276,6 +279,7 @@ MEANINGS: dict[Code, Meaning] = {
     Code.PMU_LOST: Meaning(_C, "a frequency source does not answer"),
     Code.PMU_TIME: Meaning(_W, "a frequency source's time is off"),
     Code.PMU_FROZEN: Meaning(_C, "a frequency source repeats one value under new time stamps"),
+    Code.AUXILIARY: Meaning(_I, "what the buildings take for themselves"),
     Code.RESERVE: Meaning(_I, "the minimum reserve margin is kept back"),
     Code.RESERVE_LOW: Meaning(
         _W, "less in reserve than reserve.margin_min_pct", "ask for less, or bring units back"
@@ -301,5 +305,9 @@ MEANINGS: dict[Code, Meaning] = {
     Code.TICK_LATE: Meaning(_W, "the tick was late"),
     Code.CONNECTION_CLIPPED: Meaning(_W, "measured load exceeds the connection limit"),
     Code.STOPPING: Meaning(_I, "vppd is stopping"),
+    Code.MQTT_LOST: Meaning(
+        _W, "no link to the fleet's broker: telemetry waits in the journal", "look at mqtt.url"
+    ),
+    Code.TELEMETRY_GAP: Meaning(_W, "telemetry was deleted before it could be sent"),
     Code.COMMISSIONED: Meaning(_I, "a bump test was made; its report and hash are named"),
 }

@@ -260,12 +260,14 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the tick wants of a unit now. The parts are ramped by different rules at the gate."""
+    """What the tick wants of a unit now. The parts are ramped by different rules at the gate.
+    `held_by` are limits on several units that the share kept to already, for the gate to name."""
 
     unit: UnitId
     base_kw: float
     frequency_kw: float
     reactive_kvar: float = 0.0
+    held_by: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

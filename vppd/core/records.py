@@ -6,6 +6,8 @@ Wall times are aware UTC; every quantity carries its unit; JSON text ends in `_j
 from dataclasses import dataclass
 from datetime import datetime
 
+from vppd.core.records_market import MarketRow
+
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
@@ -130,6 +132,24 @@ class EvidenceRow:
     unmeasured: int
 
 
+@dataclass(frozen=True, slots=True)
+class TelemetryRow:
+    """One sample of the site and its nodes for the fleet, as `vppd.northbound.telemetry` packs
+    it."""
+
+    at: datetime
+    data_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRow:
+    """What the daemon remembers over restarts; a newer row takes the place of the one before."""
+
+    at: datetime
+    name: str
+    value_json: str
+
+
 Row = (
     EventRow
     | CommandRow
@@ -139,4 +159,7 @@ Row = (
     | SiteRow
     | ReadingRow
     | EvidenceRow
+    | TelemetryRow
+    | KeptRow
+    | MarketRow
 )

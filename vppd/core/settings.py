@@ -13,6 +13,8 @@ from vppd.core.model import UnitId
 from vppd.core.profile import DeviceProfile, key
 from vppd.core.settings_campus import CampusRulesSettings
 from vppd.core.settings_evidence import EvidenceSettings
+from vppd.core.settings_market import MarketSettings
+from vppd.core.settings_mqtt import MqttSettings
 from vppd.core.settings_response import FfrSettings, HeadroomSettings, RideThroughSettings
 from vppd.core.settings_scada import OrderSettings, ScadaSettings
 from vppd.core.settings_sources import SourceSettings
@@ -394,7 +396,7 @@ class DroopSettings:
     reentry_hysteresis_hz: float = key("nominal: ends this far inside the deadband", 0.01, ge=0)
     reversal_hold_s: float = key("no answer the other way sooner than this", 1.0, ge=0, le=60)
     max_power_kw: float | None = key("P_max (null: the sum of rated power)", None, gt=0)
-    ramp_kw_per_s: float | None = key("null: full power in one second", None, gt=0)
+    ramp_kw_per_s: float | None = key("null: full power in 0.4 s", None, gt=0)
     over_droop_pct: float | None = key(
         "droop at high frequency (null: droop_pct)", None, ge=0.5, le=20
     )
@@ -424,19 +426,6 @@ class DroopSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MarketSettings:
-    """Layer 4: until it bids by itself, a schedule file."""
-
-    enabled: bool = key("false: the schedule file is the plan, when there is one", False)
-    schedule: str | None = key(
-        "CSV date,block,power_kw in IST, relative to the configuration (null: none)", None
-    )
-    horizon_s: float = key(
-        "a block's plan expires when not renewed for so long", 60.0, ge=5, le=900
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole site, checked. `profiles` and `bms_profiles` hold every model the units name."""
 
@@ -448,6 +437,7 @@ class Settings:
     api: ApiSettings = key("who may ask on the socket", ApiSettings)
     clock: ClockSettings = key("whether wall time is trusted", ClockSettings)
     simulation: SimulationSettings = key("what the simulated plant plays", SimulationSettings)
+    mqtt: MqttSettings | None = key("the link to the fleet by MQTT 5 (null: none)", None)
     units: tuple[UnitSettings, ...] = key("the batteries with their inverters", min_length=1)
     interlock_inputs: tuple[InterlockInputSettings, ...] = key("hardware interlocks", ())
     meter: MeterSettings | None = key(

@@ -18,6 +18,11 @@ class OrderSettings:
     import_max_kw: float | None = key(
         "an order beyond it is refused, as a positive number (null: the site's rating)", None, ge=0
     )
+    reactive_max_kvar: float | None = key(
+        "a reactive order beyond it is refused, either way (null: the site's apparent rating)",
+        None,
+        ge=0,
+    )
     regulation_up_max_kw: float | None = key(
         "no more is offered or given upwards on a delta order (null: all that is available)",
         None,
@@ -60,7 +65,8 @@ class StationPointSettings:
         "M_DP_NA_1/M_DP_TB_1; setpoint: C_SE_NC_1/C_SE_TC_1; switch: C_SC_NA_1/C_SC_TA_1"
     )
     value: str = key(
-        "the site value it shows; setpoint: order_kw or order_delta_kw; switch: what it switches",
+        "the site value it shows; setpoint: order_kw, order_delta_kw or order_kvar; switch: "
+        "orders_enabled or droop_enabled",
         pattern=NAME,
     )
     scale: float = key("value on the wire = site value x scale (0.001: kW as MW)", 1.0)

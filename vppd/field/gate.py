@@ -30,7 +30,7 @@ from vppd.core.model import (
 from vppd.core.ports import Actuator, Clock
 from vppd.field.audit import Audit, told
 from vppd.field.bounds import shutter, spared, up_to
-from vppd.field.feeders import Feeders, fit_active, fit_reactive, quiet
+from vppd.field.feeders import Feeder, Feeders, fit_active, fit_reactive, quiet
 from vppd.field.interlocks import RULES, needs
 from vppd.field.latches import HELD, Latch, Latches
 from vppd.field.rule import Look, Rule, Verdict, applying
@@ -185,6 +185,10 @@ class Gate:
         """The least and the most that units may be giving that do not do as they are told, kW."""
         spans = {id_: ghost_kw(unit, now, self._latches) for id_, unit in self._units.items()}
         return {id_: span for id_, span in spans.items() if span is not None}
+
+    def tree(self, now: Snapshot) -> Sequence[Feeder]:
+        """The limits on several units at this instant, leaves first: what a share keeps to."""
+        return tuple(self._feeders.limits(now, self.ghosts(now)))
 
     # ---- the tick -----------------------------------------------------------------------------
 
@@ -395,6 +399,7 @@ class Gate:
         limits = [*held, *self._ramps(now, unit, request)]
         power_kw, clamps = clamp(asked_kw, limits)
         clamps = clamps or tuple(spared(asked_kw, asked_kw or site_kw, held))
+        clamps += tuple(Clamp(one.why, power_kw, power_kw, one.detail) for one in request.held_by)
         tightest = min(limits, key=lambda limit: limit.apparent_kva)
         shut = self._dead or (unit.room.low_kw == 0.0 and unit.room.high_kw == 0.0)
         asked_kvar = 0.0 if shut else request.reactive_kvar

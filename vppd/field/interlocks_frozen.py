@@ -15,14 +15,18 @@ from vppd.core.model import Point
 from vppd.field.rule import Look, Notes, Ruling, blind
 
 LAG_S = 2.0
-STILL_S = 5.0  # unchanged for longer than polls, frames and the device's own sluggishness
+# Unchanged so long after power moved: longer than polls, frames and the device's own sluggishness.
+STILL_S = 5.0
 MOVED_SHARE = 0.1  # of the rating: many steps of any ammeter's resolution
 IDLE_SHARE = 0.01
 REST_S = 300.0  # after so long without movement it is tried again: a resting battery stands still
 BMS_SHOWS = (Point.PACK_A, Point.PACK_V, Point.CELL_MIN_V)
 INVERTER_SHOWS = (Point.INVERTER_KW, Point.INVERTER_HZ, Point.INVERTER_DC_V)
 SOLE_SHOWS = (Point.POWER_KW, Point.FREQUENCY_HZ, Point.INVERTER_DC_V)
-SIZE = 7  # notes of one device: 3 values, since when, the band of power since, whether frozen
+# Notes of one device: 3 values, since when, the band of power since, since when that band is too
+# wide (NOT_MOVED: it is not), whether frozen.
+SIZE = 8
+NOT_MOVED = -1.0
 
 
 def reading_frozen(look: Look, notes: Notes) -> Ruling:
@@ -50,26 +54,31 @@ def _watched(asset: Asset) -> Iterator[tuple[tuple[Point, ...], Point]]:
 
 
 def _judged(look: Look, points: tuple[Point, ...], moves_with: Point, notes: Notes) -> Notes:
-    """The new notes of one device. What may not be believed is left to the rules that need it."""
+    """The new notes of one device. What may not be believed is left to the rules that need it, and
+    a device that was silent is judged anew."""
     now_s, power_kw = look.now.now_s, look.value(moves_with)
     seen = tuple(look.value(point) or 0.0 for point in points)
-    if look.value(points[0]) is None or power_kw is None:
-        return notes or (*seen, now_s, math.inf, -math.inf, 0.0)
+    if look.value(points[0]) is None:
+        return (*seen, now_s, math.inf, -math.inf, NOT_MOVED, 0.0)
+    if power_kw is None:
+        return notes or (*seen, now_s, math.inf, -math.inf, NOT_MOVED, 0.0)
     if not notes or notes[:3] != seen:
-        return (*seen, now_s, power_kw, power_kw, 0.0)
-    since_s, low_kw, high_kw, frozen = notes[3:]
+        return (*seen, now_s, power_kw, power_kw, NOT_MOVED, 0.0)
+    since_s, low_kw, high_kw, moved_s, frozen = notes[3:]
     if frozen:
         moved = not low_kw - 1.0 <= power_kw <= high_kw + 1.0
         if moved:
-            return (*seen, now_s, min(low_kw, power_kw), max(high_kw, power_kw), 1.0)
+            return (*seen, now_s, min(low_kw, power_kw), max(high_kw, power_kw), moved_s, 1.0)
         if now_s - since_s >= REST_S:
-            return (*seen, now_s, power_kw, power_kw, 0.0)
+            return (*seen, now_s, power_kw, power_kw, NOT_MOVED, 0.0)
         return notes
     if now_s - since_s < LAG_S:  # the two are polled apart: one step is seen twice
-        return (*seen, since_s, power_kw, power_kw, 0.0)
+        return (*seen, since_s, power_kw, power_kw, NOT_MOVED, 0.0)
     low_kw, high_kw = min(low_kw, power_kw), max(high_kw, power_kw)
-    moved = high_kw - low_kw >= MOVED_SHARE * look.asset.rated_kw
     idle = moves_with is Point.SETPOINT_KW and abs(seen[0]) < IDLE_SHARE * look.asset.rated_kw
-    if moved and not idle and now_s - since_s >= STILL_S:
-        return (*seen, now_s, power_kw, power_kw, 1.0)
-    return (*seen, since_s, low_kw, high_kw, 0.0)
+    if idle or high_kw - low_kw < MOVED_SHARE * look.asset.rated_kw:
+        return (*seen, since_s, low_kw, high_kw, NOT_MOVED, 0.0)
+    moved_s = now_s if moved_s < 0.0 else moved_s
+    if now_s - moved_s >= STILL_S:
+        return (*seen, now_s, power_kw, power_kw, moved_s, 1.0)
+    return (*seen, since_s, low_kw, high_kw, moved_s, 0.0)

@@ -20,7 +20,7 @@ from vppd.core.ports import Board
 STRAYS_LEFT_OUT = 2  # a step of a unit is over within two polls of the meter
 SAMPLES = 2 * STRAYS_LEFT_OUT + 1
 LAG_S = 2.0
-STILL_S = 5.0  # unchanged for longer than three polls and a meter's own averaging
+STILL_S = 5.0  # unchanged so long after the units moved: three polls and a meter's own averaging
 MOVED_SHARE = 0.02  # of all ratings together: more than a step of a meter behind transformers
 REST_S = 300.0  # after so long without movement a meter that stood still is tried again
 
@@ -33,19 +33,25 @@ class _Still:
     since_s: float
     low_kw: float
     high_kw: float
+    moved_s: float | None = None
     frozen: bool = False
 
     def see(self, units_kw: float, at_s: float, most_kw: float) -> bool:
-        """Whether it is frozen: the units moved by `most_kw` and it did not."""
+        """Whether it is frozen: the units moved by `most_kw` and STILL_S later it did not."""
         if not self.frozen and at_s - self.since_s < LAG_S:
             self.low_kw = self.high_kw = units_kw  # a step that the meter showed before the units
             return False
         low_kw, high_kw = min(self.low_kw, units_kw), max(self.high_kw, units_kw)
-        moved = high_kw - low_kw >= most_kw
-        if moved and at_s - self.since_s >= STILL_S:
-            self.frozen, self.since_s, self.low_kw, self.high_kw = True, at_s, units_kw, units_kw
+        if high_kw - low_kw < most_kw:
+            self.moved_s = None
+        elif self.moved_s is None:
+            self.moved_s = at_s
+        if self.moved_s is not None and at_s - self.moved_s >= STILL_S:
+            self.frozen, self.moved_s, self.since_s = True, None, at_s
+            self.low_kw = self.high_kw = units_kw
         elif self.frozen and at_s - self.since_s >= REST_S:
-            self.frozen, self.since_s, self.low_kw, self.high_kw = False, at_s, units_kw, units_kw
+            self.frozen, self.moved_s, self.since_s = False, None, at_s
+            self.low_kw = self.high_kw = units_kw
         else:
             self.low_kw, self.high_kw = low_kw, high_kw
         return self.frozen

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from vppd.core.alarms import Code
 from vppd.core.model import DeviceNotice, Point, Quality, Reading, UnitId
 from vppd.core.ports import Board, Clock, Report
-from vppd.core.profile import DeviceProfile, Group, PointSpec, Table
+from vppd.core.profile import DeviceProfile, Group, PointSpec, Table, Writable
 from vppd.core.settings import (
     InterlockInputSettings,
     InverterSettings,
@@ -24,6 +24,7 @@ from vppd.core.settings import (
 from vppd.field.blocks import Block, Holes, Source, learn, plan, source
 from vppd.field.decode import Decoder
 from vppd.field.drivers.actuator import ModbusActuator
+from vppd.field.drivers.lookout import Lookout
 from vppd.field.drivers.modbus import (
     BadReply,
     DeviceRefused,
@@ -43,6 +44,7 @@ FIRST_WITHIN_S = 0.5  # a device is first read within this of its connection
 REVIVE_S = 30.0  # what a device refused is tried again, twice as rarely each time
 REVIVE_MAX_S = 600.0
 NOT_THERE = {1, 2, 3}  # exceptions that say: not these registers, not so many
+LOOKED_AT = (Writable.POWER_KW, Writable.REACTIVE_KVAR, Writable.ENABLED)  # between two polls
 
 
 async def asked(
@@ -100,6 +102,18 @@ class _Entry:
     decode: Decoder
     max_age_s: float
     share: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Glance:
+    """What is read of a setpoint between two polls."""
+
+    block: Block
+    entries: tuple[_Entry, ...]
+
+
+def _decoded(entries: Sequence[_Entry], registers: Sequence[int]) -> dict[Point, float | None]:
+    return {entry.point: entry.decode(registers[entry.start : entry.end]) for entry in entries}
 
 
 @dataclass(slots=True)
@@ -175,6 +189,8 @@ class Device:
         self._queue: deque[Block] = deque()
         self._queue_s = 0.0
         self._proven = False  # read since the connection was opened
+        self._lookout = Lookout(presence.unit)
+        self._glance: _Glance | None = None  # what is read of it between two polls
         self._replan()
         if actuator is not None:
             actuator.hurry = self._poll_now
@@ -191,14 +207,16 @@ class Device:
         """The oldest poll that waits, or the next; later for a device that does not answer."""
         fast, slow, once = self._cycles
         due_s = self._queue_s if self._queue else min(fast.due_s, slow.due_s, once.due_s)
-        return max(due_s, self.presence.retry_s)
+        return max(min(due_s, self._lookout.due_s), self.presence.retry_s)
 
     async def write(self, line: Line) -> bool:
-        """Send the most urgent write, if one is still due."""
-        actuator = self.actuator
-        frame = actuator.next_frame(self._clock.now_s()) if actuator is not None else None
+        """Send the most urgent write, if one is still due; or look at what it would write over."""
+        actuator, begun_s = self.actuator, self._clock.now_s()
+        frame = actuator.next_frame(begun_s) if actuator is not None else None
         if actuator is None or frame is None:
             return False
+        if self._glance is not None and self._lookout.holds and actuator.may_wait(frame):
+            return await self._look_at(line, self._glance, begun_s)
         request = line.write(
             self._unit_id, frame.address, frame.registers, frame.function, self.timeout_s
         )
@@ -212,11 +230,15 @@ class Device:
             return False
         else:
             actuator.written(frame, now_s)
+            if self._glance is not None and Writable.POWER_KW in frame.writes:
+                self._lookout.written(now_s, now_s - begun_s)
         return True
 
     async def read(self, line: Line) -> bool:
-        """Read the next block of the oldest poll."""
+        """Read the next block of the oldest poll, or look at the setpoint when that is due."""
         begun_s = self._clock.now_s()
+        if self._glance is not None and self._lookout.due_s <= begun_s:
+            return await self._look_at(line, self._glance, begun_s)
         if not self._queue:
             self._begin_cycle(begun_s)
         if not self._queue:
@@ -242,6 +264,7 @@ class Device:
         """A new connection: everything is read again, and first of all."""
         self.presence.counters.reconnects += 1
         self._proven = False
+        self._lookout.forget()
         self._queue.clear()
         self._revive()
         self._revive_wait_s = REVIVE_S
@@ -261,8 +284,25 @@ class Device:
     def _poll_now(self) -> None:
         self._fast.begin(self._clock.now_s())
 
+    async def _look_at(self, line: Line, glance: _Glance, begun_s: float) -> bool:
+        """Read what the device holds of the setpoint. A poll is to judge what is strange in it."""
+        block = glance.block
+        self._lookout.looked(begun_s)
+        request = line.read(self._unit_id, block.table, block.address, block.count, self.timeout_s)
+        reply = await asked(self.presence, self._clock, request)
+        if isinstance(reply, DeviceRefused):
+            self._glance = None  # until its blocks are planned anew
+            self._lookout.forget()
+        elif isinstance(reply, ModbusError):
+            self._unanswered(self._clock.now_s())
+            return False
+        elif self.actuator is not None:
+            self.actuator.glimpse(_decoded(glance.entries, reply), begun_s)
+        return True
+
     def _unanswered(self, at_s: float) -> None:
         """Begin anew with the fast group; once lost, read before the next write."""
+        self._lookout.forget()
         if self._queue:
             self._current.begin(at_s)
         self._queue.clear()
@@ -282,9 +322,7 @@ class Device:
 
     def _publish(self, block: Block, registers: Sequence[int], begun_s: float) -> None:
         entries = self._entries[block]
-        values = {
-            entry.point: entry.decode(registers[entry.start : entry.end]) for entry in entries
-        }
+        values = _decoded(entries, registers)
         judged = self._judge.judge(values, begun_s)
         for entry in entries:
             value, quality = judged[entry.point]
@@ -347,6 +385,22 @@ class Device:
                 self._index(block, cycle.wanted)
         for block in self._queue:
             self._index(block, self._current.wanted)
+        self._glance = self._setpoint_glance()
+
+    def _setpoint_glance(self) -> _Glance | None:
+        """The request that shows the power setpoint, and beside it whether it is in force."""
+        writes = self._profile.writes
+        shown = [spec.read_back for write in LOOKED_AT if (spec := writes.get(write)) is not None]
+        points = [point for point in shown if point in self._points]
+        if Writable.POWER_KW not in writes or shown[0] not in points:
+            return None
+        power = self._place(shown[0])
+        for block in self._plan(tuple(self._place(point) for point in points)):
+            if block.holds(power):
+                inside = (each for each in points if block.holds(self._place(each)))
+                entries = (self._entry(block, each, self._points[each]) for each in inside)
+                return _Glance(block, tuple(entries))
+        return None
 
     def _index(self, block: Block, wanted: Sequence[Block]) -> None:
         inside = {place for place in wanted if block.holds(place)}

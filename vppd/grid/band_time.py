@@ -1,12 +1,13 @@
 """How long the frequency was inside, below and above the band in a day. Pure.
 
-A sample holds until the next, at most `hold_max_s`; what no sample covers is not available and
-counts nowhere. Means are over time.
+A sample holds until the next, at most `HOLD_MAX_S`, also over midnight; what no sample covers is
+not available and counts nowhere. Means are over time.
 """
 
 import math
 from dataclasses import dataclass, field
 
+HOLD_MAX_S = 2.0
 _MICROS = 1000 * 1000
 
 
@@ -27,7 +28,8 @@ class BandTime:
 
 @dataclass(slots=True)
 class BandClock:
-    """Told every sample of a day in order. An edge belongs to the band."""
+    """Told every sample of a day in order, and those of the last moments before it. An edge belongs
+    to the band."""
 
     low_hz: float
     high_hz: float
@@ -74,8 +76,10 @@ class BandClock:
         """The sample before held until now, as far as a sample does."""
         if self._before_hz is None:
             return
-        at_us, frequency_hz = self._before_hz
-        held_us = min(until_us - at_us, round(self.hold_max_s * _MICROS))
+        told_us, frequency_hz = self._before_hz
+        over_us = told_us + round(HOLD_MAX_S * _MICROS)
+        at_us = max(told_us, self.from_us)
+        held_us = min(until_us, over_us) - at_us
         if held_us <= 0:
             return
         if frequency_hz is None:
@@ -92,7 +96,7 @@ class BandClock:
         else:
             self._above_us += held_us
         self._outside(side, at_us, held_us)
-        if until_us - at_us > held_us:  # a gap: nobody knows what was in it
+        if until_us > over_us:  # a gap: nobody knows what was in it
             self._run_us = self._run_side = 0
 
     def _outside(self, side: int, at_us: int, held_us: int) -> None:

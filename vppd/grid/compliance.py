@@ -15,6 +15,9 @@ O      that greatest |o|
 
 A row holds until the next, at most 1 s; the last of the event until its end. The numbers (windows,
 tolerances, limits) are those of a dated table, `vppd.core.response_rules`.
+
+Rows are whole microseconds, tenths of a watt and of a millihertz, and every comparison is made as
+exactly: what sums of binary fractions are off by never decides who reached what, or when.
 """
 
 import math
@@ -24,23 +27,30 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from vppd.core.records import EvidenceRow
-from vppd.core.response_rules import ResponseRules
+from vppd.core.response_rules import ResponseRules, RuleNumber
 
 HOLD_MAX_S = 1.0
-_SECOND = timedelta(seconds=1)
+_MICROS = 1000 * 1000
+_MICROSECOND = timedelta(microseconds=1)
+_EXACT = 1e-9  # kW and Hz: finer than any row, coarser than what a float is off by
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
     """One row, as the sums need it."""
 
-    at_s: float  # since the event began
+    at_us: int  # since the event began
     frequency_hz: float | None
     base_kw: float
     owed_kw: float
     asked_kw: float
     response_kw: float
     measured: bool  # every unit was
+
+    @property
+    def at_s(self) -> float:
+        """Since the event began."""
+        return self.at_us / _MICROS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +60,9 @@ class Figures:
     Frequency (Hz, s since the beginning): `pre_hz` = <f>A; `nadir_hz`, `zenith_hz` least and
     greatest f of 0 <= t <= end and when; `settled_hz` = <f>B; `settling_s` the first t from which
     f stays within `settling_band` of it until point B ends.
+
+    Before it: `pre_power_kw` = <base + r>A; `pre_beside_kw` = <r - o>A, what r holds that nothing
+    asked for, as of a unit that does not follow its base point.
 
     Response: `start_s` and `full_s` see `_start_and_full`; `sustained_s` see `_sustained_s`.
 
@@ -67,9 +80,11 @@ class Figures:
 
     duration_s: float
     rows: int
+    uncovered_s: float  # of the event, what no row holds for
     unmeasured_pct: float  # of the event's rows, those that lack a unit's measurement
     pre_hz: float | None
     pre_power_kw: float | None  # base and response together
+    pre_beside_kw: float | None
     nadir_hz: float | None
     nadir_s: float | None
     zenith_hz: float | None
@@ -107,29 +122,31 @@ def figures(
     """The figures of the event from `begin` to `end`; `rows` ascend in time and reach back before
     it. `obligation_kw_per_hz` is a configured FRO."""
     moments = [_moment(row, begin) for row in rows if row.at <= end]
-    end_s = (end - begin) / _SECOND
-    inside = [each for each in moments if each.at_s >= 0.0]
-    before = _between(moments, -rules.pre_from.value, -rules.pre_to.value)
-    settled_to_s = min(rules.settled_to.value, end_s - rules.settled_margin.value)
-    settled = _between(inside, rules.settled_from.value, settled_to_s)
+    end_us = (end - begin) // _MICROSECOND
+    inside = [each for each in moments if each.at_us >= 0]
+    before = _between(moments, -_us(rules.pre_from), -_us(rules.pre_to))
+    settled_to_us = min(_us(rules.settled_to), end_us - _us(rules.settled_margin))
+    settled = _between(inside, _us(rules.settled_from), settled_to_us)
     peak = max(inside, key=lambda each: abs(each.owed_kw), default=None)
     side = _sign(peak.owed_kw) if peak is not None else 0
     owed_max_kw = abs(peak.owed_kw) if peak is not None else 0.0
-    start_s, full_s, full_at_s = _start_and_full(moments, peak, rules)
+    start_s, full_s, full_at_us = _start_and_full(moments, peak, rules)
     nadir, zenith = _extremes(inside)
     settled_hz = _mean(settled, _frequency)
-    sustained_s, due_s = _sustained_s(inside, side, owed_max_kw, full_at_s, end_s, rules)
+    sustained_s, due_s = _sustained_s(inside, side, owed_max_kw, full_at_us, end_us, rules)
     points, error_pct, worst_pct = _accuracy(inside, rules)
-    owed_kwh, shortfall_kwh, excess_kwh, adaptation_kwh = _energies(inside, end_s)
+    owed_kwh, shortfall_kwh, excess_kwh, adaptation_kwh = _energies(inside, end_us)
     frc, fro = _characteristic(before, settled, rules)
     fro = obligation_kw_per_hz if obligation_kw_per_hz is not None else fro
     lacking = sum(not each.measured for each in inside)
     return Figures(
-        duration_s=end_s,
+        duration_s=end_us / _MICROS,
         rows=len(inside),
+        uncovered_s=_uncovered_s(inside, end_us),
         unmeasured_pct=100 * lacking / len(inside) if inside else 100.0,
         pre_hz=_mean(before, _frequency),
         pre_power_kw=_mean(before, lambda each: each.base_kw + each.response_kw),
+        pre_beside_kw=_mean(before, lambda each: each.response_kw - each.owed_kw),
         nadir_hz=nadir.frequency_hz if nadir is not None else None,
         nadir_s=nadir.at_s if nadir is not None else None,
         zenith_hz=zenith.frequency_hz if zenith is not None else None,
@@ -161,7 +178,7 @@ def figures(
 def _moment(row: EvidenceRow, begin: datetime) -> Moment:
     known = row.measured_kw is not None
     return Moment(
-        (row.at - begin) / _SECOND,
+        (row.at - begin) // _MICROSECOND,
         row.frequency_hz,
         row.base_kw,
         row.droop_curve_kw + row.ffr_kw,
@@ -171,8 +188,16 @@ def _moment(row: EvidenceRow, begin: datetime) -> Moment:
     )
 
 
-def _between(moments: Sequence[Moment], from_s: float, to_s: float) -> list[Moment]:
-    return [each for each in moments if from_s <= each.at_s <= to_s]
+def _us(rule: RuleNumber) -> int:  # of a number in seconds
+    return round(rule.value * _MICROS)
+
+
+def _at_least(value: float, bound: float) -> bool:
+    return value >= bound - _EXACT
+
+
+def _between(moments: Sequence[Moment], from_us: int, to_us: int) -> list[Moment]:
+    return [each for each in moments if from_us <= each.at_us <= to_us]
 
 
 def _frequency(moment: Moment) -> float | None:  # Hz
@@ -211,10 +236,10 @@ def _settling_s(
     if settled_hz is None:
         return None
     since_s: float | None = None
-    for each in _between(inside, 0, settled[-1].at_s):
+    for each in _between(inside, 0, settled[-1].at_us):
         if each.frequency_hz is None:
             continue
-        if abs(each.frequency_hz - settled_hz) > rules.settling_band.value:
+        if not _at_least(rules.settling_band.value, abs(each.frequency_hz - settled_hz)):
             since_s = None
         elif since_s is None:
             since_s = each.at_s
@@ -223,10 +248,10 @@ def _settling_s(
 
 def _start_and_full(
     moments: Sequence[Moment], peak: Moment | None, rules: ResponseRules
-) -> tuple[float | None, float | None, float | None]:  # s
-    """(start, full, t of full). The count begins at t0: the first row of the unbroken run of rows
-    with s o >= `start_share` of O that holds the greatest owed power. start = first t >= t0 with
-    s r >= `start_share` of O, less t0. full = first t >= t0 at which r is within
+) -> tuple[float | None, float | None, int | None]:
+    """(start s, full s, t of full in microseconds). The count begins at t0: the first row of the
+    unbroken run of rows with s o >= `start_share` of O that holds the greatest owed power. start =
+    first t >= t0 with s r >= `start_share` of O, less t0. full = first t >= t0 at which r is within
     `droop_tolerance` of what is owed at that moment, s r >= (1 - tolerance) s o, less t0."""
     if peak is None or peak.owed_kw == 0:
         return None, None, None
@@ -234,24 +259,22 @@ def _start_and_full(
     enough_kw = rules.start_share.value / 100 * abs(peak.owed_kw)
     within = 1 - rules.droop_tolerance.value / 100
     first = moments.index(peak)
-    while first > 0 and side * moments[first - 1].owed_kw >= enough_kw:
+    while first > 0 and _at_least(side * moments[first - 1].owed_kw, enough_kw):
         first -= 1
     after = moments[first:]
-    begun_s = moments[first].at_s
-    start_s = next((each.at_s for each in after if side * each.response_kw >= enough_kw), None)
-    full_s = next(
-        (
-            each.at_s
-            for each in after
-            if side * each.owed_kw >= enough_kw
-            and side * each.response_kw >= within * side * each.owed_kw
-        ),
-        None,
+    begun_us = moments[first].at_us
+    starts_us = (each.at_us for each in after if _at_least(side * each.response_kw, enough_kw))
+    fulls_us = (
+        each.at_us
+        for each in after
+        if _at_least(side * each.owed_kw, enough_kw)
+        and _at_least(side * each.response_kw, within * side * each.owed_kw)
     )
+    start_us, full_us = next(starts_us, None), next(fulls_us, None)
     return (
-        start_s - begun_s if start_s is not None else None,
-        full_s - begun_s if full_s is not None else None,
-        full_s,
+        (start_us - begun_us) / _MICROS if start_us is not None else None,
+        (full_us - begun_us) / _MICROS if full_us is not None else None,
+        full_us,
     )
 
 
@@ -259,30 +282,32 @@ def _sustained_s(
     inside: Sequence[Moment],
     side: int,
     owed_max_kw: float,
-    full_at_s: float | None,
-    end_s: float,
+    full_at_us: int | None,
+    end_us: int,
     rules: ResponseRules,
 ) -> tuple[float | None, float | None]:  # s
     """(sustained, due). From full on a row falls short when s o >= `start_share` of O and
     s r < (1 - tolerance) s o. Sustained ends where a run of such rows begins that lasts longer
     than `break_max`, else with the event. Due = `sustain`, or the rest of the event if shorter."""
-    if full_at_s is None:
-        return (None, None) if not side else (0.0, min(rules.sustain.value, end_s))
-    from_s = max(full_at_s, 0.0)
-    due_s = min(rules.sustain.value, end_s - from_s)
+    if full_at_us is None:
+        return (None, None) if not side else (0.0, min(rules.sustain.value, end_us / _MICROS))
+    from_us = max(full_at_us, 0)
+    due_s = min(rules.sustain.value, (end_us - from_us) / _MICROS)
     enough_kw = rules.start_share.value / 100 * owed_max_kw
     within = 1 - rules.droop_tolerance.value / 100
-    short_s: float | None = None
+    short_us: int | None = None
     for each in inside:
         owed_kw = side * each.owed_kw
-        short = owed_kw >= enough_kw and side * each.response_kw < within * owed_kw
-        if each.at_s < from_s or not short:
-            short_s = None
-        elif short_s is None:
-            short_s = each.at_s
-        elif each.at_s - short_s > rules.break_max.value:
-            return short_s - from_s, due_s
-    return end_s - from_s, due_s
+        short = _at_least(owed_kw, enough_kw) and not _at_least(
+            side * each.response_kw, within * owed_kw
+        )
+        if each.at_us < from_us or not short:
+            short_us = None
+        elif short_us is None:
+            short_us = each.at_us
+        elif each.at_us - short_us > _us(rules.break_max):
+            return (short_us - from_us) / _MICROS, due_s
+    return (end_us - from_us) / _MICROS, due_s
 
 
 def _accuracy(
@@ -296,13 +321,13 @@ def _accuracy(
     owed_kw: list[float] = []
     first = 0
     for place, each in enumerate(inside):
-        while _whole_us(inside[first].at_s) < _whole_us(each.at_s) - _whole_us(rules.steady.value):
+        while inside[first].at_us < each.at_us - _us(rules.steady):
             first += 1
-        if each.owed_kw == 0 or each.at_s < rules.steady.value:
+        if each.owed_kw == 0 or each.at_us < _us(rules.steady):
             continue
         room_kw = rules.steady_band.value / 100 * abs(each.owed_kw)
         recent = inside[first : place + 1]
-        if all(abs(one.owed_kw - each.owed_kw) <= room_kw for one in recent):
+        if all(_at_least(room_kw, abs(one.owed_kw - each.owed_kw)) for one in recent):
             misses_kw.append(abs(each.response_kw - each.owed_kw))
             owed_kw.append(abs(each.owed_kw))
     if not owed_kw:
@@ -311,19 +336,23 @@ def _accuracy(
     return len(owed_kw), 100 * math.fsum(misses_kw) / math.fsum(owed_kw), 100 * worst
 
 
-def _whole_us(time_s: float) -> int:
-    """So that a row exactly at the edge of a window is in it, whatever its seconds round to."""
-    return round(time_s * 1000 * 1000)
+def _held_s(inside: Sequence[Moment], end_us: int) -> list[float]:  # of each row
+    ends_us = [following.at_us for _, following in pairwise(inside)] + [end_us]
+    times_us = (end - each.at_us for each, end in zip(inside, ends_us, strict=True))
+    return [min(time_us / _MICROS, HOLD_MAX_S) for time_us in times_us]
 
 
-def _energies(inside: Sequence[Moment], end_s: float) -> tuple[float, float, float, float]:  # kWh
+def _uncovered_s(inside: Sequence[Moment], end_us: int) -> float:
+    covered_us = sum(round(held_s * _MICROS) for held_s in _held_s(inside, end_us)) if inside else 0
+    return (end_us - covered_us) / _MICROS
+
+
+def _energies(inside: Sequence[Moment], end_us: int) -> tuple[float, float, float, float]:  # kWh
     """(owed, shortfall, excess, adaptation)."""
     if not inside:
         return 0.0, 0.0, 0.0, 0.0
-    ends_s = [following.at_s for _, following in pairwise(inside)] + [end_s]
     parts: list[tuple[float, float, float, float]] = []
-    for each, until_s in zip(inside, ends_s, strict=True):
-        held_s = min(until_s - each.at_s, HOLD_MAX_S)
+    for each, held_s in zip(inside, _held_s(inside, end_us), strict=True):
         side, owed_kw = _sign(each.owed_kw), abs(each.owed_kw)
         short_kw = owed_kw - side * each.response_kw
         unasked_kw = owed_kw - side * each.asked_kw
@@ -344,7 +373,9 @@ def _characteristic(
 ) -> tuple[float | None, float | None]:  # kW/Hz
     """(FRC, the same of what the curve owes)."""
     from_hz, to_hz = _mean(before, _frequency), _mean(settled, _frequency)
-    if from_hz is None or to_hz is None or abs(to_hz - from_hz) < rules.change_min.value:
+    if from_hz is None or to_hz is None:
+        return None, None
+    if not _at_least(abs(to_hz - from_hz), rules.change_min.value):
         return None, None
 
     def slope(value: Callable[[Moment], float | None]) -> float | None:  # kW/Hz

@@ -18,7 +18,7 @@ from vppd.core.envelope import slew
 from vppd.core.model import Clamp, Limit
 from vppd.core.settings import DroopSettings
 from vppd.core.settings_response import FfrSettings
-from vppd.grid.droop_curve import curve_kw, max_of, side_of, stepped_now
+from vppd.grid.droop_curve import curve_kw, max_of, ramp_of, side_of, stepped_now
 from vppd.grid.droop_ffr import FfrMemory, combined, respond
 from vppd.grid.droop_fitness import CUT_KW, Fitness, adapted, cut
 from vppd.grid.droop_sustain import Sustained, sustained
@@ -76,7 +76,7 @@ def answer(
 ) -> DroopAnswer:
     """One tick of droop. `max_kw` is P_max, `room` what the connection leaves beside the base."""
     dt_s = min(max(now_s - memory.now_s, 0.0), DT_MAX_S)
-    step_kw = (droop.ramp_kw_per_s or max(max_kw, droop.over_max_power_kw or 0.0)) * dt_s
+    step_kw = ramp_of(droop, max_kw) * dt_s
     memory = replace(memory, now_s=now_s)
     if frequency is None:
         return _without(droop, room, step_kw, now_s, memory)
@@ -135,17 +135,20 @@ def silenced(
     memory: DroopMemory,
     why: Code,
     text: str = "",
+    step_kw: float = math.inf,
 ) -> DroopAnswer:
-    """Nothing is asked and nothing is held: the bus is dead, or the site has to cease. With a
-    believed frequency the curve is still owed."""
+    """Nothing is asked and nothing is held: the bus is dead, or the site has to cease. What was
+    asked goes to 0 by `step_kw` a tick. With a believed frequency the curve is still owed."""
     plain_kw = 0.0
     if frequency is not None:
         side = side_of(frequency.frequency_hz, droop, memory.active)
         stepped = stepped_now(frequency.frequency_hz, side, droop, memory.stepped)
         plain_kw = curve_kw(frequency.frequency_hz, side, droop, max_kw, stepped=stepped != 0)
     before_kw = plain_kw if frequency is not None else memory.asked_kw
-    clamps = (Clamp(why, before_kw, 0.0, text),)
-    return DroopAnswer(plain_kw, 0.0, clamps, 0.0, DroopMemory(now_s), plain_kw)
+    asked_kw = slew(memory.asked_kw, 0.0, step_kw)
+    clamps = (Clamp(why, before_kw, asked_kw, text),)
+    after = DroopMemory(now_s, asked_kw=asked_kw)
+    return DroopAnswer(plain_kw, asked_kw, clamps, 0.0, after, plain_kw)
 
 
 def _sided(

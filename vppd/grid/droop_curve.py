@@ -9,10 +9,19 @@ asks for discharge. Source of the formula: IEGC droop as the design page gives i
 
 from vppd.core.settings import DroopSettings
 
+FULL_S = 0.4  # full power in so long, where no ramp is configured
+
 
 def max_of(side: int, droop: DroopSettings, max_kw: float) -> float:
     """P_max of a side (+1 low frequency, -1 high), where `max_kw` is the low side's."""
     return droop.over_max_power_kw or max_kw if side < 0 else max_kw
+
+
+def ramp_of(droop: DroopSettings, max_kw: float) -> float:
+    """How fast droop moves, kW/s: as configured, else so that with a frame, a write and the
+    inverter's own time the whole answer is there within a second."""
+    whole_kw = max(max_kw, droop.over_max_power_kw or 0.0)
+    return droop.ramp_kw_per_s or whole_kw / FULL_S
 
 
 def curve_kw(

@@ -2,7 +2,9 @@
 
 Rows wait in a ring; when an event begins those of the last minute go to the journal and every row
 after them, until the event is known to be over. Each row goes there once. An operator may name a
-window of time as an event too.
+window of time as an event too, also one that is over: the ring is twice as long as what is kept
+before an event, so one that began within that time still gets all of it. Of what is older only
+those rows are there that another event had kept.
 """
 
 import json
@@ -23,6 +25,8 @@ ROW_S = 0.1
 SLACK_S = 0.02  # a tick is no clockwork
 NAMED_MAX = 16
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+FOUND = re.compile(r"F\d{8}T\d{6}Z")  # the names of those found by rule
+AHEAD_MAX = timedelta(days=1)
 
 
 class NotNamed(ValueError):  # noqa: N818  (told to the operator as it is)
@@ -46,11 +50,13 @@ class EvidenceKeeper:
         self._detector = Detector(settings)
         self._before = timedelta(seconds=settings.before_s)
         ripe_s = max(settings.duration_s, settings.rocof_duration_s)
-        self._depth = self._before + timedelta(seconds=ripe_s + ROW_S)
-        rows_max = round((settings.before_s + ripe_s) / (ROW_S - SLACK_S)) + 2
+        self._depth = 2 * self._before + timedelta(seconds=ripe_s + ROW_S)
+        rows_max = round((2 * settings.before_s + ripe_s) / (ROW_S - SLACK_S)) + 2
         self._ring: deque[EvidenceRow] = deque(maxlen=rows_max)
         self._windows: list[_Window] = []
         self._row_s = float("-inf")
+        self._first: datetime | None = None  # the oldest row of this run, and the newest
+        self._last: datetime | None = None
 
     def due(self, now_s: float) -> bool:
         """Whether a row is wanted at this instant of the site clock; at most one in 100 ms."""
@@ -64,6 +70,7 @@ class EvidenceKeeper:
         sample = (micros(row.at), row.frequency_hz, row.rocof_hz_per_s)
         was_running = self._detector.running is not None
         told = self._detector.take(sample)
+        self._first, self._last = self._first or row.at, row.at
         self._ring.append(row)
         while self._ring and row.at - self._ring[0].at > self._depth:
             self._ring.popleft()
@@ -78,6 +85,8 @@ class EvidenceKeeper:
         """Keep this window as an event. Raises NotNamed."""
         if not NAME.fullmatch(name):
             raise NotNamed(f"{name!r}: letters, digits, _ . - only, at most 64")
+        if FOUND.fullmatch(name):
+            raise NotNamed(f"{name}: so are those named that are found by rule")
         if any(window.name == name for window in self._windows):
             raise NotNamed(f"{name} is being recorded already")
         if len(self._windows) >= NAMED_MAX:
@@ -85,20 +94,26 @@ class EvidenceKeeper:
         longest = timedelta(seconds=self._settings.longest_s)
         if not begin < end <= begin + longest:
             raise NotNamed(f"an event lasts up to {self._settings.longest_s:g} s")
-        if begin < now - self._before:
-            raise NotNamed(f"rows go back {self._settings.before_s:g} s only")
+        if begin > now + AHEAD_MAX:
+            raise NotNamed("an event begins within a day from now")
         self._windows.append(_Window(name, begin, end))
         return [self._row(Code.FREQUENCY_EVENT_BEGUN, name, begin, None, Trigger.NAMED, None)]
+
+    def rows_from(self, begin: datetime, now: datetime) -> datetime:
+        """From when on an event that began then has every 100 ms row, if it is named now."""
+        oldest = max(self._first or now, now - self._depth)
+        return max(begin - self._before, oldest)
 
     def close(self) -> list[Row]:
         """vppd stops: what goes on ends here."""
         notes = [self._note(each) for each in self._detector.close()]
-        if self._ring:
+        if (last := self._last) is not None:
             notes += [
-                self._ended(window, self._ring[-1].at, Ending.LAST)
+                self._ended(window, last, Ending.LAST)
                 for window in self._windows
-                if window.begin < self._ring[-1].at
+                if window.begin < last < window.end
             ]
+            notes += self._windows_over(last)
         self._windows.clear()
         return [*notes]
 

@@ -19,9 +19,11 @@ from vppd.core.model import METER, Phasor, Point, Quality, Snapshot, Synchro, Un
 from vppd.core.settings import BandSettings, DroopSettings
 from vppd.core.settings_sources import SourceSettings
 from vppd.grid.agreement import Voice, against, cautious, majority
+from vppd.grid.droop_curve import ramp_of
 from vppd.grid.source_quality import Track, followed
 
 TICK_MAX_S = 0.2  # the most time a ramp counts in one tick
+TICK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,13 @@ def eased(
     if frequency is None or not frequency.eased:
         return droop
     bound_kw_per_s = step_pct / 100.0 * max_kw / TICK_MAX_S
-    return replace(droop, ramp_kw_per_s=min(droop.ramp_kw_per_s or max_kw, bound_kw_per_s))
+    return replace(droop, ramp_kw_per_s=min(ramp_of(droop, max_kw), bound_kw_per_s))
+
+
+def withdrawn_kw(max_kw: float, step_pct: float, dt_s: float) -> float:
+    """By how much droop goes to 0 in this tick when the bus is dead: the same share of P_max in a
+    tick of a PMU's period or longer, in proportion in a shorter one."""
+    return step_pct / 100.0 * max_kw * min(dt_s / TICK_S, 1.0)
 
 
 def _tracks(now: Snapshot, trust: Trust, before: Mapping[UnitId, Track]) -> dict[UnitId, Track]:

@@ -10,7 +10,7 @@ Pure. Reaches and promises are positive numbers, kW; the base is positive toward
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vppd.core.asset import Asset
@@ -116,17 +116,47 @@ class Spare:
         return low_kw, max(self.site.out_kw - self.wish.out_kw, 0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """The room of the base before the response that lasts now began, and when that was."""
+
+    began_s: float | None = None  # None: nothing is answered
+    room_kw: tuple[float, float] | None = None
+
+
+NOTHING_STANDS = Stand()
+
+
+def standing(
+    spare: Spare | None, before: Stand, active: int, began_s: float, *, lasts: bool
+) -> Stand:
+    """The room of the base stands still while a promised response lasts, so that what the response
+    uses and the rounding of a state of charge do not move the base below it."""
+    if spare is None:
+        return Stand()
+    if active == 0:
+        return Stand(None, spare.base_room_kw)
+    if lasts and before.began_s in {began_s, None} and before.room_kw is not None:
+        return Stand(began_s, before.room_kw)
+    return Stand(began_s, spare.base_room_kw)
+
+
 def kept(
-    target_kw: float, pinned_kw: float, spare: Spare | None, before_kw: float = 0.0, active: int = 0
+    target_kw: float,
+    pinned_kw: float,
+    spare: Spare | None,
+    before_kw: float = 0.0,
+    active: int = 0,
+    stand: Stand = NOTHING_STANDS,
 ) -> float:
     """The site's base as far as the promise lets it go; what is pinned is not touched. `before_kw`
     is the last tick's: the base is not cut further while a response on that side uses its
-    reserve."""
+    reserve. `stand` is the room where it stands still."""
     if spare is None:
         return target_kw
     rest_kw = target_kw - pinned_kw
     rest_kw = max(rest_kw, 0.0) if target_kw >= 0.0 else min(rest_kw, 0.0)
-    low_kw, high_kw = spare.base_room_kw
+    low_kw, high_kw = stand.room_kw or spare.base_room_kw
     if active > 0:
         high_kw = max(high_kw, before_kw - pinned_kw)
     elif active < 0:
@@ -156,11 +186,6 @@ def weights(
         return {id_: fit.share(asked_kw) for id_, fit in fits.items()}
     held = {id_: each.out_kw if asked_kw > 0.0 else each.in_kw for id_, each in spare.units.items()}
     return {id_: min(held.get(id_, 0.0) / fit.rated_kw, 1.0) for id_, fit in fits.items()}
-
-
-def total(reaches: Sequence[Reach]) -> Reach:
-    """All together."""
-    return sum(reaches, Reach())
 
 
 def _held_kw(energy_kwh: float, for_s: float) -> float:

@@ -117,6 +117,6 @@ class OrderDesk:
                 orders.source_of(kind),
                 Priority.ORDER,
                 now_s,
-                adds=kind is OrderKind.DELTA,
+                adds=kind is not OrderKind.ABSOLUTE,
             )
         )

@@ -22,6 +22,12 @@ class OrderKind(StrEnum):
 
     ABSOLUTE = "absolute"  # the power of the site
     DELTA = "delta"  # on top of the base; the next one replaces it, they never add up
+    REACTIVE = "reactive"  # the reactive power of the site, kvar, + out; beside the others
+
+    @property
+    def unit(self) -> str:
+        """What its number counts."""
+        return "kvar" if self is OrderKind.REACTIVE else "kW"
 
 
 class Refusal(StrEnum):
@@ -77,7 +83,7 @@ class Order:
     """What somebody asks for. `valid_s` None: as the settings say. `ramp_kw_per_s` likewise."""
 
     kind: OrderKind
-    power_kw: float
+    power_kw: float  # kvar where it is reactive
     source: str
     issued_s: float
     valid_s: float | None = None
@@ -95,6 +101,7 @@ class Offer:
     up_kw: float | None = None
     down_kw: float | None = None
     base_kw: float = 0.0
+    reactive_kvar: float = 0.0  # either way, by rating
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +160,8 @@ def refusal(
     if not low_kw <= order.power_kw <= high_kw:
         return (
             Refusal.OUT_OF_RANGE,
-            f"{order.power_kw:+.1f} kW is outside {low_kw:+.1f} to {high_kw:+.1f} kW",
+            f"{order.power_kw:+.1f} {order.kind.unit} is outside"
+            f" {low_kw:+.1f} to {high_kw:+.1f} {order.kind.unit}",
         )
     standing = book.standing.get(order.kind)
     if standing is not None and order.issued_s < standing.order.issued_s:
@@ -224,21 +232,23 @@ def plan_of(standing: Standing, settings: OrderSettings, now_s: float) -> Plan:
     order = standing.order
     lease_s = now_s + settings.lease_s
     held = standing.lost_s is not None and settings.on_link_loss == "hold"
+    reactive = order.kind is OrderKind.REACTIVE
     return Plan(
         SITE,
-        standing.at_kw,
+        0.0 if reactive else standing.at_kw,
         lease_s if held else min(lease_s, standing.ends_s),
         source_of(order.kind),
         Priority.ORDER,
         order.issued_s,
-        adds=order.kind is OrderKind.DELTA,
+        reactive_kvar=standing.at_kw if reactive else 0.0,
+        adds=order.kind is not OrderKind.ABSOLUTE,
         id=order.id,
     )
 
 
 def source_of(kind: OrderKind) -> str:
     """The name of the plan on the board: one a kind, so that a newer order replaces an older."""
-    return "order" if kind is OrderKind.ABSOLUTE else "order delta"
+    return "order" if kind is OrderKind.ABSOLUTE else f"order {kind.value}"
 
 
 def _ends_s(order: Order, settings: OrderSettings, from_s: float) -> float:
@@ -260,7 +270,11 @@ def _over(each: Standing, settings: OrderSettings, now_s: float) -> Ending | Non
 
 
 def _range_kw(kind: OrderKind, settings: OrderSettings, offer: Offer) -> tuple[float, float]:
-    """An absolute order: the rating. A delta can go from one end of it to the other."""
+    """An absolute order: the rating. A delta can go from one end of it to the other. A reactive
+    one: kvar, either way."""
+    if kind is OrderKind.REACTIVE:
+        most_kvar = min(_or(settings.reactive_max_kvar, offer.reactive_kvar), offer.reactive_kvar)
+        return -most_kvar, most_kvar
     high_kw = min(_or(settings.export_max_kw, offer.discharge_kw), offer.discharge_kw)
     low_kw = -min(_or(settings.import_max_kw, offer.charge_kw), offer.charge_kw)
     if kind is OrderKind.ABSOLUTE:

@@ -152,12 +152,15 @@ class PmuClient:
         while True:
             self._ask_when_due(link)
             idle_s = self._idle_s()
-            wake_s = min(heard_s + idle_s, math.inf if self._ask_at_s is None else self._ask_at_s)
+            # the one sum is slept until and compared with: a difference may fall short by a bit,
+            # and then nothing would end the waiting for no time
+            silent_s = heard_s + idle_s
+            wake_s = min(silent_s, math.inf if self._ask_at_s is None else self._ask_at_s)
             data = await self._read(link, wake_s)
             now_s = self._clock.now_s()
             if self._take(data, now_s, link):
                 heard_s = now_s
-            elif now_s - heard_s >= idle_s:
+            elif now_s >= silent_s:
                 return f"no frame for {idle_s:g} s"
             if now_s - self._published_s >= idle_s:
                 self._lose(self._trouble or "no data frames")

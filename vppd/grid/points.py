@@ -21,8 +21,13 @@ from collections.abc import Iterable, Iterator
 from vppd.core.settings_scada import StationPointSettings
 from vppd.grid.orders import OrderKind
 
-SETPOINTS = {"order_kw": OrderKind.ABSOLUTE, "order_delta_kw": OrderKind.DELTA}
+SETPOINTS = {
+    "order_kw": OrderKind.ABSOLUTE,
+    "order_delta_kw": OrderKind.DELTA,
+    "order_kvar": OrderKind.REACTIVE,
+}
 ORDERS_SWITCH = "orders_enabled"
+DROOP_SWITCH = "droop_enabled"
 KILO = 1e-3
 
 _Point = StationPointSettings
@@ -66,6 +71,7 @@ DEFAULT: tuple[_Point, ...] = (
     _measured(1019, "schedule_kw", "schedule, MW", KILO, 1.0),
     _measured(1020, "ambient_c", "outside temperature, degrees Celsius", 1.0, 0.5),
     _measured(1021, "clock_offset_s", "master's clock less the station's, s", 1.0, 0.05),
+    _measured(1022, "order_kvar", "reactive set-point in force, Mvar", KILO, 0.0),
     _state(1101, "grid_connected", "on the grid (0: stand-alone)"),
     _state(1102, "automatic", "automatic (0: by hand)"),
     _state(1103, "charging", "charging"),
@@ -75,9 +81,12 @@ DEFAULT: tuple[_Point, ...] = (
     _state(1107, "remote", "remote (0: local)"),
     _state(1108, "alarm", "an alarm stands"),
     _Point(address=1109, kind="double", value="breaker_closed", name="circuit breaker"),
+    _state(1110, DROOP_SWITCH, "answers frequency"),
     _Point(address=3001, kind="setpoint", value="order_kw", scale=KILO, name="power, MW"),
     _Point(address=3002, kind="setpoint", value="order_delta_kw", scale=KILO, name="change, MW"),
+    _Point(address=3003, kind="setpoint", value="order_kvar", scale=KILO, name="reactive, Mvar"),
     _Point(address=3101, kind="switch", value=ORDERS_SWITCH, name="orders on (AGC)"),
+    _Point(address=3102, kind="switch", value=DROOP_SWITCH, name="answers frequency"),
 )
 
 

@@ -255,6 +255,7 @@ def order_values(desk: OrderDesk, clock_offset_s: float | None) -> dict[str, flo
     return {
         "order_kw": absolute_kw,
         "order_delta_kw": desk.book.power_kw(OrderKind.DELTA) or 0.0,
+        "order_kvar": desk.book.power_kw(OrderKind.REACTIVE),
         "order_active": float(bool(desk.book.standing)),
         "orders_enabled": float(desk.book.enabled),
         "regulation_up_kw": limits.up_kw,

@@ -15,6 +15,10 @@ the first magnitude seen, following upwards by a tenth a second and downwards by
 minute, never while the bus is dead. A source that was first heard on a dead bus has learned nothing
 yet, which `nominal_v` prevents; below a volt any bus is dead. Voltages that are not there
 say nothing.
+
+Collapse: the voltage is below 0.9 of normal and falls by more than half of normal a second. A bus
+that loses its source is on its way to be dead, and its frequency is nobody's already; after the
+first frames of a dip that stays, the frequency is believed again.
 """
 
 import math
@@ -31,7 +35,10 @@ ALIVE_V = 1.0
 DEAD_HYSTERESIS_PU = 0.05
 RISE_PU_PER_S = 0.1
 FALL_PU_PER_S = 0.01 / 60.0
+SAGGED_PU = 0.9
+COLLAPSE_PU_PER_S = 0.5
 FROZEN_TEXT = "value frozen under new time stamps"
+COLLAPSE_TEXT = "voltage collapsing"
 _TEXTS = {Quality.FROZEN: FROZEN_TEXT, Quality.DEAD_BUS: "dead bus"}
 
 
@@ -78,6 +85,8 @@ class BusWatch:
         self._normal_v = self._known_v or 0.0
         self._at_s: float | None = None
         self._dead = False
+        self._seen = (0.0, -math.inf)  # the last voltage, and when
+        self.collapsing = False
 
     def dead(self, phasors: Sequence[Phasor], at_s: float) -> bool:
         """Whether the bus is dead now; it lives again a little above the share."""
@@ -87,6 +96,8 @@ class BusWatch:
         share_pu = self._sources.dead_bus_voltage_pu
         share_pu += DEAD_HYSTERESIS_PU if self._dead else 0.0
         self._dead = is_dead(seen_v, self._normal_v, share_pu)
+        self.collapsing = not self._dead and self._collapses(seen_v, at_s)
+        self._seen = seen_v, at_s
         if self._known_v is None and not self._dead:
             self._learn(seen_v, at_s)
         return self._dead
@@ -94,6 +105,11 @@ class BusWatch:
     def words(self, phasors: Sequence[Phasor]) -> str:
         """What is seen against what is normal."""
         return f"{voltage_v(phasors) or 0.0:.0f} V where {self._normal_v:.0f} V is normal"
+
+    def _collapses(self, seen_v: float, at_s: float) -> bool:
+        before_v, before_s = self._seen
+        fallen_v = COLLAPSE_PU_PER_S * self._normal_v * (at_s - before_s)
+        return seen_v < SAGGED_PU * self._normal_v and before_v - seen_v > fallen_v
 
     def _learn(self, seen_v: float, at_s: float) -> None:
         if self._at_s is None:
@@ -129,6 +145,8 @@ class LiveWatch:
             )
             if (bad is before) != (bad is self._quality)
         ]
+        if self._bus.collapsing:
+            return Quality.IMPLAUSIBLE, COLLAPSE_TEXT, told
         return self._quality, _TEXTS.get(self._quality, ""), told
 
 

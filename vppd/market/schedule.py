@@ -9,16 +9,13 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import date, datetime
 from types import MappingProxyType
 
-IST = timezone(timedelta(hours=5, minutes=30), "IST")
-BLOCK = timedelta(minutes=15)
-BLOCKS_A_DAY = 96
+from vppd.market.blocks import BLOCKS_A_DAY, Block, block_at
+
 FIRST_YEAR, LAST_YEAR = 2000, 2199
 COLUMNS = ("date", "block", "power_kw", "reactive_kvar")
-
-BlockKey = tuple[date, int]
 
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?", re.ASCII)
 
@@ -35,12 +32,12 @@ class Entry:
     @property
     def start(self) -> datetime:
         """When the block begins, UTC."""
-        return start_of(self.day, self.block)
+        return Block(self.day, self.block).start
 
     @property
     def end(self) -> datetime:
         """When the block ends, UTC."""
-        return self.start + BLOCK
+        return Block(self.day, self.block).end
 
 
 class ScheduleError(ValueError):
@@ -56,26 +53,11 @@ class ScheduleError(ValueError):
 class Schedule:
     """Every scheduled block of a file."""
 
-    entries: Mapping[BlockKey, Entry]
+    entries: Mapping[Block, Entry]
 
     def power_at(self, utc: datetime) -> Entry | None:
         """The block in force at an aware instant, None when nothing is scheduled then."""
-        return self.entries.get(block_of(utc))
-
-
-def block_of(utc: datetime) -> BlockKey:
-    """The IST day and block (1 to 96) that an aware instant lies in. ValueError when naive."""
-    if utc.tzinfo is None:
-        raise ValueError(f"{utc} has no time zone")
-    local = utc.astimezone(IST)
-    return local.date(), (local.hour * 60 + local.minute) // 15 + 1
-
-
-def start_of(day: date, block: int) -> datetime:
-    """When a block of an IST day begins, UTC. ValueError outside 1 to 96."""
-    if not 1 <= block <= BLOCKS_A_DAY:
-        raise ValueError(f"block {block}; a day has blocks 1 to {BLOCKS_A_DAY}")
-    return (datetime.combine(day, time(), IST) + (block - 1) * BLOCK).astimezone(UTC)
+        return self.entries.get(block_at(utc))
 
 
 def parse(text: str, name: str) -> Schedule:
@@ -84,8 +66,8 @@ def parse(text: str, name: str) -> Schedule:
     Raises ScheduleError with every wrong line as `name:line: column: what is wrong`.
     """
     faults: list[tuple[int, str]] = []
-    entries: dict[BlockKey, Entry] = {}
-    lines: dict[BlockKey, int] = {}
+    entries: dict[Block, Entry] = {}
+    lines: dict[Block, int] = {}
     rows = _rows(text)
     line, columns = next(rows, (1, ()))
     if columns not in {COLUMNS[:3], COLUMNS}:
@@ -96,10 +78,10 @@ def parse(text: str, name: str) -> Schedule:
         faults += ((line, text) for text in wrong)
         if entry is None:
             continue
-        key = entry.day, entry.block
+        key = Block(entry.day, entry.block)
         first = lines.setdefault(key, line)
         if first != line:
-            faults.append((line, f"block: {key[0]} block {key[1]} is already in line {first}"))
+            faults.append((line, f"block: {key} is already in line {first}"))
         entries[key] = entry
     if faults:
         raise ScheduleError(name, faults)

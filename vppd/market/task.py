@@ -8,7 +8,7 @@ from pathlib import Path
 from vppd.core.alarms import Code
 from vppd.core.model import SITE, Plan, Priority
 from vppd.core.ports import Board, Clock
-from vppd.core.settings import MarketSettings
+from vppd.core.settings_market import MarketSettings
 from vppd.market.schedule import Entry, Schedule, ScheduleError, parse
 
 SOURCE = "schedule"

@@ -3,11 +3,10 @@
 from dataclasses import asdict
 
 from vppd.campus.capability import Able, Held, Source, capability, ramp_kw_per_s
-from vppd.campus.losses import loss_model
-from vppd.campus.member import Branch, Member, member
+from vppd.campus.losses import auxiliary_kw
 from vppd.campus.reserve import compared_pct, imbalance_pct, reserve_low, spare
 from vppd.core.model import UnitId
-from vppd.northbound.limits import NOTHING, holding
+from vppd.northbound.limits import branches_of, holding, members_of
 from vppd.northbound.site import Site
 from vppd.northbound.views import View
 
@@ -20,11 +19,13 @@ def capable(site: Site) -> View:
     decision = site.decision()
     promise = decision.promise if decision is not None else None
     held = Held(promise.up_kw, promise.down_kw) if promise is not None else Held()
-    up, down = capability(sources, branches, held, kept_pct)
     now = site.bus.snapshot()
+    own = [auxiliary_kw(each.auxiliary, now) for each in rules.losses.buildings]
+    up, down = capability(sources, branches, held, kept_pct, auxiliary_kw=sum(own))
     return {
         "at": now.utc,
         "given_kw": sum(given_of(site).values()),
+        "auxiliary_kw": sum(own),
         "ramp_kw_per_s": ramp_kw_per_s(sources),
         "up": [_able(each) for each in up],
         "down": [_able(each) for each in down],
@@ -50,30 +51,9 @@ def reserve(site: Site) -> View:
     }
 
 
-def members_of(site: Site) -> list[Member]:
-    """Every unit with the room the gate left it at its last judgement, ramps aside."""
-    now, decisions = site.bus.snapshot(), site.gate.decisions
-    losses = loss_model(site.rules.losses, site.assets, now)
-    return [
-        member(
-            now,
-            asset,
-            decisions[asset.id].room if asset.id in decisions else NOTHING,
-            losses=losses,
-        )
-        for asset in site.assets
-    ]
-
-
 def given_of(site: Site) -> dict[UnitId, float]:
     """What every unit is told now."""
     return {id_: each.cleared.power_kw for id_, each in site.gate.decisions.items()}
-
-
-def branches_of(site: Site) -> list[Branch]:
-    """The limits of the tree now, as the gate applies them."""
-    now = site.bus.snapshot()
-    return list(site.feeders().limits(now, site.gate.ghosts(now)))
 
 
 def _sources(site: Site) -> list[Source]:

@@ -43,6 +43,7 @@ def frequency(site: Site, history_s: float | None = None) -> View:
             "std_hz": statistics.std_hz if statistics is not None else None,
         },
         "sources": [_source(now, each) for each in now.synchros.values()],
+        "droop": {"enabled": site.tick.duty.droop.enabled, "by": _switched_by(site)},
     }
     if history_s is not None:
         samples = site.watch.history(now.now_s - history_s)
@@ -56,7 +57,7 @@ def droop(site: Site) -> View:
     return {
         **asdict(duty.droop),
         "max_kw": duty.droop_max_kw,
-        "enabled_by": duty.switch.by if duty.switch else "configuration",
+        "enabled_by": _switched_by(site),
         "said": {
             "operator": duty.switch.operator if duty.switch else None,
             "order": duty.switch.order if duty.switch else None,
@@ -71,6 +72,12 @@ def droop(site: Site) -> View:
         "rocof_hz_per_s": decision.rocof_hz_per_s if decision else None,
         "clamps": [clamp(each) for each in decision.clamps] if decision else [],
     }
+
+
+def _switched_by(site: Site) -> str:
+    """Whose word rules whether droop answers."""
+    switch = site.tick.duty.switch
+    return switch.by if switch is not None else "configuration"
 
 
 def _source(now: Snapshot, each: Synchro) -> View:

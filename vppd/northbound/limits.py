@@ -4,12 +4,15 @@ Both look at the gate's last judgement; neither judges anew, so that showing cha
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vppd.campus.dispatch import STRATEGIES, member
+from vppd.campus.dispatch import STRATEGIES
+from vppd.campus.losses import loss_model
+from vppd.campus.member import Branch, Member, member
 from vppd.campus.plans import pins_of
-from vppd.campus.share import Ask, share
+from vppd.campus.reserve import pulled
+from vppd.campus.share import Ask, Shares, share
 from vppd.core.alarms import Code
 from vppd.core.asset import Asset
 from vppd.core.envelope import circle, clamp, fit
@@ -26,7 +29,7 @@ class Outlook:
 
     given_kw: Mapping[UnitId, float]
     clamps: Mapping[UnitId, tuple[Clamp, ...]]
-    short_kw: float  # of a site's plan: what no unit has room for
+    short_kw: float  # of a site's plan: what no unit has room for, the tree aside
 
     @property
     def expected_kw(self) -> float:
@@ -50,33 +53,67 @@ def holding(site: Site, asset: Asset) -> tuple[Limit, ...]:
 def outlook(site: Site, plan: Plan) -> Outlook:
     """What would come of a plan now, ramps aside and droop aside."""
     now = site.bus.snapshot()
-    others = {id_: each.power_kw for id_, each in pins_of(site.bus.plans()).items()}
+    held: Mapping[UnitId, tuple[Limit, ...]] = {}
     short_kw = 0.0
     if plan.unit != SITE:
         asked_kw = {plan.unit: plan.power_kw}
     else:
-        decisions = site.gate.decisions
-        members = [
-            member(now, each, decisions[each.id].room if each.id in decisions else NOTHING)
-            for each in site.assets
-        ]
-        ask = Ask(plan.power_kw, others, 0.0, {})
-        shares = share(ask, members, STRATEGIES[plan.strategy or site.tick.duty.strategy])
+        shares = _shared(site, plan)
         asked_kw = {each.unit: each.base_kw for each in shares.requests}
-        short_kw = shares.short_base_kw
+        held = {each.unit: each.held_by for each in shares.requests}
+        short_kw = 0.0 if shares.held else shares.short_base_kw
     given_kw: dict[UnitId, float] = {}
     clamps: dict[UnitId, tuple[Clamp, ...]] = {}
     for asset in site.assets:
         if asset.id in asked_kw:
             limits = holding(site, asset)
             given_kw[asset.id], cuts = clamp(asked_kw[asset.id], limits)
-            if abs(short_kw) > CUT_KW:  # the shares stop at each room: say what makes it so small
+            if abs(short_kw) > CUT_KW and not held.get(
+                asset.id
+            ):  # the shares stop at each room: say what makes it so small
                 cuts = clamp(math.copysign(asset.rated_kw, plan.power_kw), limits)[1]
+            cuts += _naming(held.get(asset.id, ()), given_kw[asset.id])
             clamps[asset.id] = tuple({each.why: each for each in cuts}.values())
             if plan.unit == asset.id:
                 _round(asset, plan.reactive_kvar, limits, given_kw, clamps)
     _fit(site, now, given_kw, clamps)
     return Outlook(given_kw, clamps, short_kw)
+
+
+def members_of(site: Site) -> list[Member]:
+    """Every unit with the room the gate left it at its last judgement, ramps aside."""
+    now, decisions = site.bus.snapshot(), site.gate.decisions
+    losses = loss_model(site.rules.losses, site.assets, now)
+    return [
+        member(
+            now,
+            asset,
+            decisions[asset.id].room if asset.id in decisions else NOTHING,
+            losses=losses,
+        )
+        for asset in site.assets
+    ]
+
+
+def branches_of(site: Site) -> list[Branch]:
+    """The limits of the tree now, as the gate applies them."""
+    now = site.bus.snapshot()
+    return list(site.feeders().limits(now, site.gate.ghosts(now)))
+
+
+def _shared(site: Site, plan: Plan) -> Shares:
+    """A plan of the site shared as the tick would share it, with what is pinned now."""
+    rules, members = site.rules, members_of(site)
+    strategy = STRATEGIES[plan.strategy or site.tick.duty.strategy]
+    if strategy is STRATEGIES["losses"]:
+        members = pulled(members, rules.losses, rules.imbalance)
+    pins = pins_of(site.bus.plans(), rules.queue)
+    pins_kw = {id_: each.power_kw for id_, each in pins.items()}
+    return share(Ask(plan.power_kw, pins_kw, 0.0, {}), members, strategy, branches_of(site))
+
+
+def _naming(limits: Sequence[Limit], given_kw: float) -> tuple[Clamp, ...]:
+    return tuple(Clamp(each.why, given_kw, given_kw, each.detail) for each in limits)
 
 
 def _round(

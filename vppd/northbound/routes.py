@@ -4,7 +4,17 @@ nowhere else. A route with a verb changes something: it is logged and journaled.
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from vppd.northbound import acts, campus_views, capability, commission, curves, grid_views, views
+from vppd.northbound import (
+    acts,
+    campus_views,
+    capability,
+    commission,
+    curves,
+    grid_views,
+    named_events,
+    order_acts,
+    views,
+)
 from vppd.northbound.ask import Answer, Ask
 from vppd.northbound.history import LAST_MAX, recent
 from vppd.northbound.peers import Role
@@ -89,6 +99,7 @@ ROUTES = (
     Route("GET", "/v1/alarms", _V, shows(lambda ask: views.alarms(ask.site))),
     Route("GET", "/v1/events", _V, stream, stream=True),
     Route("GET", "/v1/events/recent", _V, recent_events, query=frozenset({"last"})),
+    Route("POST", "/v1/events", _O, named_events.name_event, "event"),
     Route("POST", "/v1/reload", _A, acts.reload, "reload"),
     # the field
     Route("GET", "/v1/units", _V, shows(lambda ask: views.units(ask.site))),
@@ -124,6 +135,9 @@ ROUTES = (
     Route("GET", "/v1/frequency", _V, frequency, query=frozenset({"history"})),
     Route("GET", "/v1/droop", _V, shows(lambda ask: grid_views.droop(ask.site))),
     Route("POST", "/v1/droop", _O, acts.droop, "droop"),
+    Route("GET", "/v1/orders", _V, shows(lambda ask: order_acts.orders(ask.site))),
+    Route("POST", "/v1/orders", _O, order_acts.order, "order"),
+    Route("DELETE", "/v1/orders", _O, order_acts.withdraw, "withdraw"),
     # the market: not of this daemon
     Route("GET", "/v1/market/prices", _V, market),
     Route("GET", "/v1/market/bids", _V, market),

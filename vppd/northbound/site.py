@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from vppd.campus.registry import Registry
 from vppd.core.asset import Asset
@@ -15,6 +16,7 @@ from vppd.field.drivers.sunspec import SunSpecDevice
 from vppd.field.feeders import Feeders, feeders_of
 from vppd.field.gate import Gate
 from vppd.field.presence import Known
+from vppd.grid.order_desk import OrderDesk
 from vppd.grid.watch import FrequencyWatch
 from vppd.northbound.feed import Feed
 from vppd.spine.alarms import AlarmBoard
@@ -23,6 +25,7 @@ from vppd.spine.heartbeat import Heartbeat
 from vppd.tick import Tick
 
 Reload = Callable[[], Awaitable[list[str]]]
+NameEvent = Callable[[str, datetime, datetime, datetime], datetime]
 OPERATOR = "operator:"
 
 
@@ -39,7 +42,9 @@ class Site:
     worth showing in /v1/status, by name. `reload` reads the configuration again and returns what is
     wrong with it, nothing when it is in force; None: this daemon cannot. `devices` gives every
     device by its name: the unit's id for the one that takes its setpoints, UNIT/controller,
-    UNIT/bms, meter for others.
+    UNIT/bms, meter for others. `desk` takes orders, None: nobody does. `clock_trusted` says whether
+    wall time may be believed. `name_event` (name, begin, end, now) keeps a window of time as a
+    frequency event and says from when on it has every 100 ms row; None: nobody keeps them.
     """
 
     settings: Settings
@@ -61,6 +66,9 @@ class Site:
     devices: Callable[[], Mapping[UnitId, Known]] = no_devices
     inverters: Mapping[UnitId, SunSpecDevice] = field(default_factory=dict)
     rules: CampusRulesSettings = field(default_factory=CampusRulesSettings)
+    desk: OrderDesk | None = None
+    clock_trusted: Callable[[], bool] = lambda: True
+    name_event: NameEvent | None = None
     feed: Feed = field(init=False, default_factory=Feed)
     registry: Registry = field(init=False)
 

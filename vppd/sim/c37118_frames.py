@@ -16,6 +16,7 @@ TURN_OFF, TURN_ON, SEND_HEADER, SEND_CFG1, SEND_CFG2, SEND_CFG3 = range(1, 7)
 TIME_BASE = 1_000_000
 SYNC = 0xAA
 LONGEST_COMMAND = 4096
+CHECK_BYTES = 2
 HEAD = struct.Struct(">BBHHLL")
 FORMAT_POLAR, FORMAT_PHASOR_FLOAT, FORMAT_ANALOG_FLOAT, FORMAT_FREQ_FLOAT = 1, 2, 4, 8
 NOMINAL_50 = 1
@@ -23,6 +24,8 @@ VOLT_PER_COUNT, AMPERE_PER_COUNT = 0.5, 0.1  # of integer phasors
 PHUNIT_STEP = 1e-5
 TQ_CLOCK_FAILURE = 0xF
 STAT_GOOD = 1 << 6  # time error below 100 ns
+STAT_DATA_ERROR_SHIFT = 14  # 1: PMU error, no data; 2: test mode or absent; 3: PMU error
+ABSENT = -0x8000  # an integer that stands for no value; a float is NaN
 STAT_CLOCK_FAILURE = 1 << 13 | 7 << 6 | 3 << 4  # sync lost, quality unknown, unlocked for long
 
 
@@ -93,7 +96,8 @@ def data_frame(layout: Layout, at_us: int, seen: Measurement, time_quality: int 
     if layout.floats:
         parts.append(struct.pack(">ff", seen.frequency_hz, seen.rocof_hz_per_s))
     else:
-        deviation_mhz = _i16(1000.0 * (seen.frequency_hz - 50.0))
+        known = math.isfinite(seen.frequency_hz)
+        deviation_mhz = _i16(1000.0 * (seen.frequency_hz - 50.0)) if known else ABSENT
         parts.append(struct.pack(">hh", deviation_mhz, _i16(100.0 * seen.rocof_hz_per_s)))
     return frame(DATA, layout.stream_id, at_us, b"".join(parts), time_quality)
 

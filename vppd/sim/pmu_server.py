@@ -27,6 +27,7 @@ BACKLOG_BYTES = 65536  # a client this far behind is dropped
 SIXTY_HZ = 60.0
 NOISE_HZ = 2e-5  # no measurement of a live grid repeats itself for long
 LATE_FRAMES = 8
+WAITING_FRAMES = 1024
 
 Power = Callable[[], tuple[float, float]]  # kW and kvar of the site, positive = out
 
@@ -45,6 +46,13 @@ class Faults:
     ahead_s: float = 0.0  # its clock is so much ahead of UTC, and claims to be locked
     double: bool = False  # every frame twice
     late: int = 0  # after every frame one that is so many frames older
+    delay_s: float = 0.0  # every frame arrives so much later
+    spike_hz: float = 0.0  # what one frame in `spike_every` says is off by so much
+    spike_every: int = 10
+    data_error: int = 0  # the two upper bits of STAT
+    no_frequency: bool = False  # frames without a value where the frequency stands
+    corrupt: bool = False  # one bit of every frame is not what the check word was made of
+    cut_bytes: int = 0  # so many bytes are missing at the end of every frame
     dead_bus_s: float | None = None  # since when its bus is without a source
     dead_bus_decay_s: float = 1.0
     dead_bus_hz_per_s: float = 0.0
@@ -71,6 +79,7 @@ class Pmu:
         self._location = location or LocationSettings(latitude=19.0760, longitude=72.8777)
         self._noise = random.Random(seed)  # noqa: S311  (a simulation, not a secret)
         self._past: deque[bytes] = deque(maxlen=LATE_FRAMES + 1)
+        self._waiting: deque[tuple[float, bytes]] = deque(maxlen=WAITING_FRAMES)
         self._angle_rad = 0.0
         self._angle_at_s = clock.now_s()
         self._slot = 0
@@ -144,23 +153,44 @@ class Pmu:
     def _send(self, at_us: int) -> None:
         faults = self.faults
         if faults.silent or faults.closed:
+            self._waiting.clear()
             return
+        quality = wire.TQ_CLOCK_FAILURE if faults.clock_failure else 0
+        stamp_us = at_us + round(faults.ahead_s * 1e6)
+        data = wire.data_frame(self.layout, stamp_us, self._said(), quality)
+        self.sent += 1
+        self._later(self._noise.randbytes(faults.garbage_bytes) + self._damaged(data))
+        if faults.double:
+            self._later(data)
+        self._past.append(data)
+        if faults.late and len(self._past) > faults.late:
+            self._later(self._past[-1 - faults.late])
+        now_s = self._clock.now_s()
+        while self._waiting and (not faults.delay_s or self._waiting[0][0] <= now_s):
+            self._give(self._waiting.popleft()[1])
+
+    def _said(self) -> wire.Measurement:
+        """What it says of the instant, which is not always what it sees."""
+        faults = self.faults
         seen = faults.frozen or self.measure()
         if faults.sixty_hertz:
             seen = replace(seen, frequency_hz=SIXTY_HZ)
-        quality = 0
-        if faults.clock_failure:
-            seen = replace(seen, stat=wire.STAT_CLOCK_FAILURE)
-            quality = wire.TQ_CLOCK_FAILURE
-        stamp_us = at_us + round(faults.ahead_s * 1e6)
-        data = wire.data_frame(self.layout, stamp_us, seen, quality)
-        self.sent += 1
-        self._give(self._noise.randbytes(faults.garbage_bytes) + data)
-        if faults.double:
-            self._give(data)
-        self._past.append(data)
-        if faults.late and len(self._past) > faults.late:
-            self._give(self._past[-1 - faults.late])
+        if faults.spike_hz and self.sent % faults.spike_every == 0:
+            seen = replace(seen, frequency_hz=seen.frequency_hz + faults.spike_hz)
+        if faults.no_frequency:
+            seen = replace(seen, frequency_hz=math.nan)
+        stat = wire.STAT_CLOCK_FAILURE if faults.clock_failure else seen.stat
+        return replace(seen, stat=stat | faults.data_error << wire.STAT_DATA_ERROR_SHIFT)
+
+    def _damaged(self, data: bytes) -> bytes:
+        """The frame as the line leaves it."""
+        if self.faults.corrupt:
+            at = self._noise.randrange(len(data) - wire.CHECK_BYTES)
+            data = data[:at] + bytes((data[at] ^ 1 << self._noise.randrange(8),)) + data[at + 1 :]
+        return data[: len(data) - self.faults.cut_bytes]
+
+    def _later(self, data: bytes) -> None:
+        self._waiting.append((self._clock.now_s() + self.faults.delay_s, data))
 
     def _give(self, data: bytes) -> None:
         for client in tuple(self.clients):

@@ -11,10 +11,14 @@ How to read `journal.db` from outside (SQLite 3.38 or later, `file:journal.db?mo
 * A float that was not a number is NULL. JSON columns end in `_json`.
 * `trip.id` counts up: the row with the highest `id` of a (scope, code) rules, whatever the wall
   clock did meanwhile.
+* `telemetry` has what is sent to the fleet, one row a sample; its `id` counts up without holes and
+  is the sequence of the messages. `kept` has what the daemon itself remembers over restarts, such
+  as how far it has sent; the newest value under each `name`.
 * `frequency_event` (view) has a row for each frequency event: `id`, `begin_at`, `end_at` (NULL
   while it goes on, or when vppd was killed in it), `trigger`, `ending` and the rule that found it,
   `rule_json`. Its 100 ms rows are those of `evidence` from `rule.before_s` before it until its end
   and a little on. `vppd report --sql` prints the query that computes its figures from them.
+* What the market left behind is described in `vppd.spine.schema_market`.
 * The frequent kinds are stored with the words of a small set (unit, point, quality, state) as
   numbers (`word`) and clustered by time, so that one second of a site dirties one page a table:
   filter them by a range of `at` first, then by unit. Their kW, kvar and values (of `evidence` its
@@ -25,6 +29,7 @@ Readings take about 26 bytes, setpoints 75, site rows 65, evidence 40.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -34,13 +39,23 @@ from vppd.core.records import (
     CommandRow,
     EventRow,
     EvidenceRow,
+    KeptRow,
     ReadingRow,
     Row,
     SetpointRow,
     SiteRow,
+    TelemetryRow,
     TripRow,
     ViolationRow,
 )
+from vppd.core.records_market import (
+    MarketBidRow,
+    MarketBlockRow,
+    MarketPriceRow,
+    MarketResultRow,
+    SettlementLineRow,
+)
+from vppd.spine.schema_market import market_step
 
 APPLICATION_ID = 0x76707064
 Value = str | int | float | None
@@ -136,8 +151,16 @@ _VERSION_2 = (
         WHERE b.code = 'frequency_event_begun'""",
 )
 
+_VERSION_3 = (
+    f"""CREATE TABLE telemetry (id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER, data_json TEXT, {_AT_UTC})""",
+    "CREATE INDEX telemetry_at ON telemetry (at)",
+    f"""CREATE TABLE kept (
+        at INTEGER, name TEXT PRIMARY KEY, value_json TEXT, {_AT_UTC}) WITHOUT ROWID""",
+)
+
 Step = tuple[str, ...]
-STEPS: tuple[Step, ...] = (_VERSION_1, _VERSION_2)
+STEPS: tuple[Step, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, market_step(_AT_UTC))
 """Step i brings a file from version i to i + 1. A released step is never changed."""
 
 
@@ -163,7 +186,7 @@ def _table(
     words: Sequence[str] = (),
     endings: tuple[str, ...] = _SCALED_ENDINGS,
 ) -> Table:
-    name = row.__name__.removesuffix("Row").lower()
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", row.__name__.removesuffix("Row")).lower()
     columns = tuple(field.name for field in fields(row))
     names = ", ".join(f'"{column}"' for column in columns)
     marks = ", ".join("?" * len(columns))
@@ -185,19 +208,30 @@ TABLES: Mapping[type[Row], Table] = {
     ReadingRow: _table(ReadingRow, stored_in="reading_row", words=("unit", "point", "quality")),
     SetpointRow: _table(SetpointRow, stored_in="setpoint_row", words=("unit", "state")),
     SiteRow: _table(SiteRow, stored_in="site_row"),
+    TelemetryRow: _table(TelemetryRow),
     EvidenceRow: _table(EvidenceRow, stored_in="evidence_row", endings=_EVIDENCE_ENDINGS),
+    MarketPriceRow: _table(MarketPriceRow),
     EventRow: _table(EventRow),
     ViolationRow: _table(ViolationRow),
     CommandRow: _table(CommandRow),
+    MarketBidRow: _table(MarketBidRow),
+    MarketResultRow: _table(MarketResultRow),
+    MarketBlockRow: _table(MarketBlockRow),
+    SettlementLineRow: _table(SettlementLineRow),
     TripRow: _table(TripRow),
+    KeptRow: _table(KeptRow),
 }
 """In the order in which they are given up when there is no room, most dispensable first."""
 
 TRIM_GROUPS: tuple[tuple[Table, ...], ...] = (
     (TABLES[ReadingRow],),
-    (TABLES[SetpointRow], TABLES[SiteRow]),
+    (TABLES[SetpointRow], TABLES[SiteRow], TABLES[TelemetryRow]),
     (TABLES[EvidenceRow],),
-    (TABLES[EventRow], TABLES[ViolationRow], TABLES[CommandRow], TABLES[TripRow]),
+    (
+        *(TABLES[EventRow], TABLES[ViolationRow], TABLES[CommandRow], TABLES[TripRow]),
+        *(TABLES[MarketPriceRow], TABLES[MarketBidRow], TABLES[MarketResultRow]),
+        *(TABLES[MarketBlockRow], TABLES[SettlementLineRow]),
+    ),
 )
 """A later group loses rows only when the earlier are empty; inside one the oldest go first."""
 

@@ -22,7 +22,7 @@ from vppd.core.model import (
 from vppd.core.ports import Clock, Report
 from vppd.core.profile import DeviceProfile, Kind, Step, Writable
 from vppd.field.decode import check_writable, framed, framed_value
-from vppd.field.drivers.echo import Echo
+from vppd.field.drivers.echo import Echo, finite
 from vppd.field.drivers.setpoint import Frame, Purpose, Setpoint, is_volatile, setpoints
 from vppd.field.drivers.wear import Wear
 from vppd.field.presence import Presence
@@ -162,6 +162,10 @@ class ModbusActuator:
         self._reschedule(now_s)
         return None
 
+    def may_wait(self, frame: Frame) -> bool:
+        """Whether it is a setpoint that is no stop."""
+        return frame.purpose is Purpose.SETPOINT and not self._at_zero()
+
     def written(self, frame: Frame, at_s: float) -> None:
         """The device answered the write."""
         self.presence.counters.writes += 1
@@ -232,11 +236,7 @@ class ModbusActuator:
 
     def observe(self, values: Mapping[Point, float | None], begun_s: float) -> None:
         """Take what a poll that began then read of the registers we write."""
-        seen = {
-            point: value
-            for point, value in values.items()
-            if value is not None and math.isfinite(value)
-        }
+        seen = finite(values)
         self._echo.take(seen)
         if self._wear.room(begun_s):
             self._echo.tell(Code.WRITE_BUDGET, False, begun_s, "there is room again")
@@ -259,6 +259,13 @@ class ModbusActuator:
             self._begin(() if self._on is False else self._profile.on_stop)
             self._end_when_left()
         self._reschedule(self._clock.now_s())
+
+    def glimpse(self, values: Mapping[Point, float | None], begun_s: float) -> None:
+        """Take what a look between two polls read of the setpoint. Where it is not ours a poll is
+        to judge it, and the next setpoint waits for that."""
+        if not self._given and self._echo.doubts(finite(values), begun_s):
+            self.hurry()
+            self._reschedule(self._clock.now_s())
 
     # ---- what to send -------------------------------------------------------------------------
 

@@ -14,10 +14,20 @@ from vppd.field.decode import encode, written
 
 FELL_AGAIN_S = 60.0
 WARY_S = 60.0  # after a dispute
+DOUBT_S = 0.5  # after a look that showed something strange: until a poll has judged it
 
 Seen = Mapping[Point, float]  # what one poll showed of the registers we write
 
 _NO_STATE = {Writable.POWER_KW, Writable.REACTIVE_KVAR, Writable.RESET_ALARMS}
+
+
+def finite(values: Mapping[Point, float | None]) -> Seen:
+    """What of a reply is a value at all."""
+    return {
+        point: value
+        for point, value in values.items()
+        if value is not None and math.isfinite(value)
+    }
 
 
 class Echo:
@@ -146,14 +156,7 @@ class Echo:
         expected_kw = self._held.get(Writable.POWER_KW)
         if shown_kw is None or expected_kw is None or begun_s < self._held_s or self._judged:
             return False
-        compared = {
-            write: self._differs(write, (shown, value))
-            for write, value in self._held.items()
-            if (shown := self._shown(write, seen)) is not None
-        }
-        if self._profile.writes[Writable.POWER_KW].before:  # its frame also switches the device on
-            compared.update(self._switched_off(seen))
-        wrong = {write: text for write, text in compared.items() if text}
+        wrong = self._wrong(seen)
         verdict = ReadBack.SAME
         if wrong:
             fallen = self._fallen(wrong, seen, begun_s)
@@ -174,6 +177,14 @@ class Echo:
         )
         return verdict is ReadBack.SAME
 
+    def doubts(self, seen: Seen, begun_s: float) -> bool:
+        """Whether a look between two polls shows another setpoint than the last one answered. Then
+        the next write waits for a poll: what it writes over would not be seen any more."""
+        if begun_s < self._held_s or self._judged or not self._wrong(seen):
+            return False
+        self._wary_s = max(self._wary_s, begun_s + DOUBT_S)
+        return True
+
     def told(self) -> Mapping[Code, bool]:
         """The notices told so far, and whether they stand."""
         return self._active
@@ -189,6 +200,17 @@ class Echo:
             self._report(DeviceNotice(self._unit, code, active, at_s, text))
 
     # ---- inside -------------------------------------------------------------------------------
+
+    def _wrong(self, seen: Seen) -> Mapping[Writable, str]:
+        """What of the setpoint reads otherwise than it was answered, and how."""
+        compared = {
+            write: self._differs(write, (shown, value))
+            for write, value in self._held.items()
+            if (shown := self._shown(write, seen)) is not None
+        }
+        if self._profile.writes[Writable.POWER_KW].before:  # its frame also switches the device on
+            compared.update(self._switched_off(seen))
+        return {write: text for write, text in compared.items() if text}
 
     def _fallen(self, wrong: Iterable[Writable], seen: Seen, begun_s: float) -> bool:
         """Whether the device fell back by itself: it can, and all that is wrong reads what it falls

@@ -94,8 +94,10 @@ class Line:
 
     @property
     def connected(self) -> bool:
-        """Whether a request may be sent."""
-        return self._client is not None and bool(self._client.connected)
+        """Whether a request may be sent. pymodbus takes a connection for open until it is told
+        otherwise, and for ever when it ended while it was being opened."""
+        client = self._client
+        return client is not None and client.connected and not client.ctx.transport.is_closing()
 
     def ready_s(self) -> float:
         """From when on the line may be used; moves on while somebody still talks on it."""
@@ -118,6 +120,9 @@ class Line:
             client.close()
             raise LinkDown(f"{self.endpoint}: {self._reason}")
         self._client, self.closed_by_us = client, False
+        if not self.connected:
+            self.close()
+            raise LinkDown(f"{self.endpoint}: closed as soon as it was opened")
 
     def close(self) -> None:
         """Close the connection, if any."""
@@ -182,6 +187,10 @@ class Line:
             if self._came:
                 raise BadReply(f"{self._came} bytes came, but no answer") from error
             raise NoReply(f"no answer within {timeout_s:g} s") from error
+        except RuntimeError as error:  # uvloop's word for a connection that ended under the request
+            if self.connected:
+                raise
+            raise LinkDown(f"{self.endpoint}: {error}") from error
         finally:
             self._expected = None
             if not trusted:
