@@ -4,7 +4,8 @@
     scripts/bench                     all, about five minutes
     scripts/bench --quick             shorter runs, under two minutes
     scripts/bench field               what the field layer promises: 200 units, CAN frames
-    scripts/bench --only two-hundred  one part: sixteen, four, two-hundred, hour, can
+    scripts/bench campus              what one decision for 200 units costs
+    scripts/bench --only two-hundred  one part: sixteen, four, two-hundred, campus, hour, can
 
 The site is real but for the batteries: the daemon is a process of its own in mode hardware, the
 simulated plant another one behind loopback sockets. Time stamps of the two compare, because the
@@ -38,6 +39,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Self
 
+import bench_campus
 import bench_can
 import structlog
 import uvloop
@@ -125,9 +127,10 @@ class Length:
     sway_s: float
     simulated_s: float
     frames_s: float
+    decisions: int
 
 
-LONG, QUICK = Length(100, 60.0, HOUR_S, 30.0), Length(40, 12.0, 300.0, 5.0)
+LONG, QUICK = Length(100, 60.0, HOUR_S, 30.0, 1000), Length(40, 12.0, 300.0, 5.0, 200)
 
 
 class BenchError(Exception):
@@ -679,14 +682,31 @@ def can(length: Length, tally: Tally) -> None:
                 raise BenchError(f"{interface}: {error}") from error
 
 
+def campus(length: Length, tally: Tally) -> None:
+    """What one decision for 200 units costs by the strategy `losses`, in CPU time."""
+    for feeders, tree in ((False, "the connection only"), (True, "ten feeders")):
+        with tally.beside_noise() as rows:
+            costs = bench_campus.run(length.decisions, feeders=feeders)
+            for name, took_ms in (("whole", costs.owe_ms), ("share alone", costs.share_ms)):
+                took_ms.sort()
+                what = f"decision for 200 units, losses, {tree}: {name}, p50"
+                aside = f"p99 {share(took_ms, 0.99):.1f} ms, worst {took_ms[-1]:.1f} ms"
+                rows.append(Row(what, share(took_ms, 0.5), "ms CPU", 3.0, aside=aside))
+
+
 PARTS: dict[str, Callable[[Length, Tally], None]] = {
     "sixteen": sixteen,
     "four": four,
     "two-hundred": two_hundred,
+    "campus": campus,
     "hour": hour,
     "can": can,
 }
-GROUPS: dict[str, tuple[str, ...]] = {"all": tuple(PARTS), "field": ("two-hundred", "can")}
+GROUPS: dict[str, tuple[str, ...]] = {
+    "all": tuple(PARTS),
+    "field": ("two-hundred", "can"),
+    "campus": ("campus",),
+}
 
 
 # ---- the table --------------------------------------------------------------------------------

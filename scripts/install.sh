@@ -183,6 +183,11 @@ print(sqlite3.connect(sys.argv[1]).execute("PRAGMA user_version").fetchone()[0])
 backup_journal() { # while the daemon runs; SQLite's own copy is consistent
     [ -e "$state/journal.db" ] || return 0
     say "copying the journal to $state/journal.db.upgrade"
+    if runuser -u vppd -- "$opt/current/bin/python" -P -m vppd backup --help >/dev/null 2>&1; then
+        runuser -u vppd -- "$opt/current/bin/python" -P -m vppd backup "$state/journal.db.upgrade" --state "$state" ||
+            die "the journal could not be copied; nothing was changed (--no-backup goes without)"
+        return
+    fi
     runuser -u vppd -- "$opt/current/bin/python" -c 'import os, shutil, sqlite3, sys
 path = sys.argv[1]
 room, size = shutil.disk_usage(os.path.dirname(path)).free, os.path.getsize(path)

@@ -31,7 +31,9 @@ from vppd.core.records_market import (
     MarketResultRow,
     SettlementLineRow,
 )
+from vppd.core.records_years import MinuteRow, QuarterRow
 from vppd.core.settings import JournalSettings
+from vppd.core.settings_journal import KeepSettings
 from vppd.spine.clock import SystemClock
 from vppd.spine.journal import Bounds, SqliteJournal
 
@@ -78,6 +80,8 @@ ONE_OF_EACH: tuple[Row, ...] = (
         *(AT, AT, 1.5, 0.0, -0.125, 0.0, -0.125, 0.001, 0.0, 0.0, -0.12, 0.004),
         *('{"limits": 0.004}', 49.98, 51.0, None, 0.0, 2.0, 0.0),
     ),
+    MinuteRow(AT, "B1", "soc_pct", 49.5, 50.0, 50.5, 50.5, 60),
+    QuarterRow(AT, "site", "site.frequency_hz", 49.9, 50.0123, 50.1, 50.0, 900),
     SettlementLineRow(AT, AT, "dsm", -1.5, 166.65, -249975, "dsm-2024", "x", verified=False),
 )
 
@@ -106,10 +110,14 @@ async def running(
     bounds: Bounds = QUICK,
     settings: JournalSettings = JournalSettings(),  # noqa: B008
     time_is_trusted: Callable[[], bool] = lambda: True,
+    keep: KeepSettings = KeepSettings(),  # noqa: B008
 ) -> AsyncIterator[Site]:
     troubles = Troubles()
     journal = SqliteJournal(
-        path, SystemClock(), troubles, settings, time_is_trusted=time_is_trusted, bounds=bounds
+        *(path, SystemClock(), troubles, settings),
+        time_is_trusted=time_is_trusted,
+        bounds=bounds,
+        keep=keep,
     )
     opened = await journal.open()
     async with asyncio.TaskGroup() as tasks:

@@ -53,6 +53,7 @@ from vppd.field.gate import UnitDecision
 from vppd.sim.plant import Plant
 from vppd.sim.unit import ENABLE, SETPOINT_KVAR, SetpointWrite, signed
 from vppd.spine.supervise import ExitReason, Supervisor
+from vppd.trading import Means
 
 V2 = "vpp-bess-v2"
 NAMES = ("A", "B", "C", "D")
@@ -210,6 +211,8 @@ class SiteRig:
         self.plant: Plant
         self.proofs_s: list[float] = []
         self.reason: ExitReason | None = None
+        self.means: Means | None = None  # what it trades with
+        self.state_dir: Path | None = None  # where decisions are recorded
         self._supervisor: Supervisor
         self._life: asyncio.Task[None] | None = None
         self._seed, self._grid_hz, self._trace = seed, grid_hz, trace
@@ -244,7 +247,13 @@ class SiteRig:
     async def start(self, trips: Sequence[TripRow] | None = (), *, ready: bool = True) -> None:
         """Build a house over these trips and employ it; wait until every unit may work."""
         self.house = build(
-            self.settings, self.clock, self.journal, trips, proved=self.proofs_s.append
+            self.settings,
+            self.clock,
+            self.journal,
+            trips,
+            proved=self.proofs_s.append,
+            means=self.means,
+            state_dir=self.state_dir,
         )
         self._supervisor = Supervisor(self.clock, self._troubled, self._rest)
         self.house.employ(self._supervisor)

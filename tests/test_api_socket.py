@@ -22,7 +22,7 @@ import uvloop
 from tests.api_site import Rig, make_rig, open_directory, serving, until
 from tests.virtual_time import VirtualClock, run_virtual, virtual
 from vppd.core.settings import ApiSettings
-from vppd.northbound import doorman, feed, server
+from vppd.northbound import doorman, feed, reply, server
 from vppd.northbound.body import parse
 from vppd.northbound.door import Door, DoorTakenError
 from vppd.northbound.ledger import KEYS_MAX, Seldom
@@ -336,7 +336,7 @@ async def test_a_request_is_bounded_in_time(tmp_path: Path) -> None:
         for head in (b"", b"GET /v1/status HT", b"GET /v1/status HTTP/1.1\r\nHost: x\r\n"):
             start_s = rig.site.clock.now_s()
             assert await raw(rig.path, head, end=False) == b""
-            assert rig.site.clock.now_s() - start_s <= server.IDLE_S + 2.0
+            assert rig.site.clock.now_s() - start_s <= doorman.IDLE_S + 2.0
 
 
 @virtual
@@ -507,7 +507,7 @@ async def test_readers_are_bounded_and_end_with_the_daemon(tmp_path: Path) -> No
     async with contextlib.AsyncExitStack() as stack:
         async with serving(make_rig(tmp_path / "n.sock")) as rig:
             readers = [
-                await stack.enter_async_context(streaming(rig)) for _ in range(server.STREAMS_MAX)
+                await stack.enter_async_context(streaming(rig)) for _ in range(reply.STREAMS_MAX)
             ]
             for reader in readers:
                 await events_of(reader, "status")

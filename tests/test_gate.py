@@ -566,6 +566,24 @@ def test_droop_against_base_does_not_hide_an_unramped_base() -> None:
     assert got == about(-2.0)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_base_climbs_behind_the_droop_that_is_against_it(sign: float) -> None:
+    rig = Rig().open()
+    got = _climb(rig, Request(B1, sign * 30.0, sign * -5.0), 40)
+    assert got[:5] == about([0.0] * 5, abs=1e-9)
+    assert got[5:8] == about([sign * 1.0, sign * 2.0, sign * 3.0])
+    assert got[-1] == about(sign * 25.0)
+
+
+def test_a_stop_forgets_what_climbed_behind_the_droop() -> None:
+    rig = Rig().open()
+    _climb(rig, Request(B1, 30.0, -25.0), 10)
+    rig.gate.trip(B1, Code.EMERGENCY_STOP, "pressed", "anna")
+    _climb(rig, Request(B1, 30.0, -25.0), 1)
+    rig.gate.reset(B1, "anna")
+    assert _climb(rig, Request(B1, 30.0, 0.0), 2) == about([1.0, 2.0])
+
+
 def test_two_ramps_at_once_are_no_limit_worth_a_state() -> None:
     rig = Rig(asset(device_ramp_kw_per_s=5.0)).open()
     _climb(rig, Request(B1, 50.0, 0.0), 1)

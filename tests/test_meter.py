@@ -66,6 +66,7 @@ def test_other_generation_is_a_negative_load() -> None:
 def test_a_meter_that_is_not_believed_says_nothing() -> None:
     board = Board()
     board.say(METER, 45.0, Quality.IMPLAUSIBLE)
+    board.say(METER, math.nan)
     board.say(B1, 45.0)
     assert board.loads_kw == []
 
@@ -74,22 +75,15 @@ def test_a_meter_that_is_not_believed_says_nothing() -> None:
 def test_a_step_of_a_unit_is_no_step_of_the_load(
     load_kw: float, before_kw: float, after_kw: float, meter_first: bool
 ) -> None:
-    """Whoever is polled first, and a poll late: the load stays what it is."""
+    """Whoever shows it first, and a poll late: the load stays what it is."""
     board = Board()
-    for _ in range(5):
-        board.say(B1, before_kw)
-        board.say(METER, before_kw - load_kw)
-    if meter_first:
-        board.say(METER, after_kw - load_kw)
-        board.say(METER, after_kw - load_kw)
-        board.say(B1, after_kw)
-    else:
-        board.say(B1, after_kw)
-        board.say(METER, before_kw - load_kw)
-        board.say(METER, before_kw - load_kw)
-    for _ in range(5):
-        board.say(METER, after_kw - load_kw)
-        board.say(B1, after_kw)
+    late_polls = [(before_kw, after_kw)] if meter_first else [(after_kw, before_kw)]
+    rounds = [*[(before_kw, before_kw)] * 5, *late_polls, *[(after_kw, after_kw)] * 5]
+    for unit_kw, meter_kw in rounds:
+        board.now_s += 0.25
+        board.say(B1, unit_kw)
+        board.now_s += 0.25
+        board.say(METER, meter_kw - load_kw)
     assert all(each == pytest.approx(load_kw, abs=1e-6) for each in board.loads_kw)
 
 

@@ -177,7 +177,7 @@ def test_the_file_is_only_read_also_while_somebody_writes(state: Path) -> None:
     writer = sqlite3.connect(path, isolation_level=None)
     try:
         writer.execute("BEGIN IMMEDIATE")
-        writer.execute("INSERT INTO event (at, code) VALUES (0, 'x')")
+        writer.execute("INSERT INTO word (text) VALUES ('x')")
         assert report(state, "event", ID).exit_code == 0
         writer.execute("ROLLBACK")
     finally:

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from tests.evidence_site import journal_on_disk
 from tests.market_site import DAY, SOLD, WRITTEN, account, market_day
-from vppd.cli.report_audit import START, ChainBroken, verified
+from vppd.cli.report_audit import verified
 from vppd.cli.report_market import day_report, quarter_of
 from vppd.cli.report_market_rows import named
 from vppd.cli.vppd import main
@@ -24,6 +24,7 @@ from vppd.core.records import EventRow
 from vppd.core.records_market import MarketPriceRow, SettlementLineRow
 from vppd.market.blocks import Block
 from vppd.market.ledger import block_row
+from vppd.spine.chain import START, ChainBroken
 from vppd.spine.schema import STEPS, TABLES, bind
 from vppd.spine.store import connect, prepare
 

@@ -7,6 +7,7 @@ On virtual time over the real protocols; the moments of the looks are drawn, alw
 import asyncio
 import math
 import random
+import re
 import statistics
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -151,6 +152,8 @@ async def test_a_rival_is_seen_within_three_of_its_writes_on_average(kind: str) 
     seen = await first_seen(KINDS[kind], seed=1)
     assert statistics.mean(seen) <= WITHIN, seen
     assert len(seen) == SAMPLES
+    if kind != "bess":  # those are alone on their site, not one of sixteen
+        assert sorted(seen)[SAMPLES * 7 // 8] <= WITHIN, seen
 
 
 # ---- what becomes of it -----------------------------------------------------------------------
@@ -170,16 +173,20 @@ def _whose(row: EventRow | TripRow) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(
-    ("gear", "fault", "kvar"),
+    ("gear", "fault", "kvars"),
     [
-        (PLAIN, "rival", 10.0),
-        (Gear("der"), "inverter_rival", 10.0),
-        (Gear("storage"), "inverter_rival", 0.0),  # it takes charging away and is stopped for that
+        (PLAIN, "rival", "10"),
+        (Gear("der"), "inverter_rival", "10"),
+        (
+            Gear("storage"),
+            "inverter_rival",
+            "0|10",
+        ),  # it takes charging away, a stop takes the kvar
     ],
     ids=["bess", "704", "124"],
 )
 def test_a_rival_of_a_moving_setpoint_is_alarmed_stopped_and_journaled(
-    gear: Gear, fault: str, kvar: float
+    gear: Gear, fault: str, kvars: str
 ) -> None:
     @virtual
     async def runs() -> None:
@@ -209,11 +216,11 @@ def test_a_rival_of_a_moving_setpoint_is_alarmed_stopped_and_journaled(
                 assert rig.state("A") == "tripped"
                 assert rig.alarmed(Code.RIVAL, "A")
                 moving = False
-            wrote = f"{RIVAL_KW:g} kW, {kvar:g} kvar instead of "
+            wrote = rf"{RIVAL_KW:g} kW, ({kvars}) kvar instead of "
             (text,) = journaled(rig, "A", Code.RIVAL)[-1:]
-            assert "setpoint overwritten 3 times: " + wrote in text
+            assert re.search("setpoint overwritten 3 times: " + wrote, text)
             told = journaled(rig, "A", Code.READ_BACK_CHANGED)
-            assert wrote in told[0]
+            assert re.search(wrote, told[0])
             assert not journaled(rig, "B", Code.READ_BACK_CHANGED)
             assert rig.state("B") != "tripped"
 
@@ -271,13 +278,27 @@ async def test_a_moving_setpoint_is_looked_at_some_times_a_second_a_steady_one_n
         begun_s = alone.clock.now_s()
         await alone.move(30.0)
         looks = [each.at_s for each in alone.looks(begun_s)]
-        assert 3.0 <= len(looks) / 30.0 <= 5.5
+        assert 6.0 <= len(looks) / 30.0 <= 10.0
         assert min(b - a for a, b in pairwise(looks)) >= PAUSES_S[0] - 1e-6
-        assert len({round((b - a) / TICK_S, 1) for a, b in pairwise(looks)}) > 10, "they vary"
+        assert len({round((b - a) / TICK_S, 2) for a, b in pairwise(looks)}) > 10, "they vary"
         assert not alone.torn(), "what was acknowledged is what is expected"
         begun_s = alone.clock.now_s()
         await alone.rig.tick(5.0, 20.0)
-        assert len(alone.looks(begun_s)) <= 3, "and they end"
+        assert len(alone.looks(begun_s)) <= 5, "and they end"
+
+
+def test_all_devices_together_are_looked_at_as_often_as_a_few() -> None:
+    rates = []
+    for fellows in (4, 16, 64, 200):
+        lookout, now_s, looks = Lookout("a", fellows), 0.0, 0
+        while now_s < 120.0:
+            now_s += TICK_S
+            lookout.written(now_s, 0.001)
+            if lookout.holds or lookout.due_s < math.inf:
+                looks += 1
+                lookout.looked(min(lookout.due_s, now_s + TICK_S))
+        rates.append(fellows * looks / 120.0)
+    assert all(20.0 <= rate <= 95.0 for rate in rates), rates
 
 
 @virtual
@@ -368,12 +389,13 @@ async def test_a_device_that_refuses_the_look_is_polled_and_written_on() -> None
         max_size=50,
     ),
     st.text(max_size=5),
+    st.integers(1, 300),
 )
 def test_a_look_ends_before_the_next_write_is_due(
-    writes: list[tuple[float, float, bool]], seed: str
+    writes: list[tuple[float, float, bool]], seed: str, fellows: int
 ) -> None:
     """As far as the last two tell; and a look is a pause away from the last one."""
-    lookout, now_s, looked_s, known = Lookout(seed), 1000.0, -math.inf, False
+    lookout, now_s, looked_s, known = Lookout(seed, fellows), 1000.0, -math.inf, False
     for spread_s, share, obeyed in writes:
         before_s, now_s = now_s, now_s + spread_s
         gap_s = now_s - before_s
@@ -386,7 +408,7 @@ def test_a_look_ends_before_the_next_write_is_due(
         known = True
         if lookout.due_s < math.inf:
             assert now_s < lookout.due_s <= now_s + gap_s - 2.0 * took_s
-            assert lookout.due_s >= looked_s + PAUSES_S[0] - 1e-9
+            assert lookout.due_s >= looked_s + fellows * PAUSES_S[0] - 1e-9
             if obeyed:
                 looked_s = lookout.due_s
                 lookout.looked(looked_s)

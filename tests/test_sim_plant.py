@@ -19,6 +19,7 @@ from tests.sim_site import HOST, interlock, pmu, signed, site, unit
 from tests.virtual_time import VirtualClock, run_virtual, virtual
 from vppd.cli.plant import ask_plant
 from vppd.core.settings import BmsSettings, InverterSettings, MeterSettings
+from vppd.sim.exchange import SimulatedExchange
 from vppd.sim.faults.door import FaultSocket, obey, request
 from vppd.sim.faults.registry import KINDS, UnknownFaultError
 from vppd.sim.plant import Plant, serve
@@ -274,6 +275,7 @@ async def test_every_kind_can_begin_and_end() -> None:
     settings = site(unit(), whole, interlock_inputs=(interlock(),), pmu=(pmu(),), meter=meter)
     targets = {"unit": "B1", "slave": "B1", "bms": "B2", "inverter": "B2", "input": "fire"}
     async with Plant(settings, VirtualClock(), seed=1) as plant:
+        plant.exchange = SimulatedExchange(plant.clock)
         for name, kind in KINDS.items():
             target = "meter" if name == "swapped_words" else targets.get(kind.target, "")
             plant.inject(name, target)
@@ -305,6 +307,7 @@ async def test_every_kind_can_begin_and_end() -> None:
         ({"inject": "stuck_register", "unit": "B1", "point": "soc"}, "no point 'soc'"),
         ({"inject": "stuck_register", "unit": "B1", "point": 9}, "no register 0x0009"),
         ({"state": "B9"}, "no unit 'B9'"),
+        ({"inject": "exchange_down"}, "no exchange is served"),
         ({"what": 1}, "wanted inject, clear, list or state"),
         ([1], ""),
         ("x", ""),

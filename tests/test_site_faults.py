@@ -806,7 +806,8 @@ def test_every_fault_of_the_plant_is_tried_here() -> None:
     tried |= {"alarm_bits", "rival", "stuck_register", "interlock", "interlock_silent"}
     tried |= {"pmu_garbage", "frequency_step"}  # here, by name
     tried |= {"device_reset", "drop"}  # tests/test_site.py
-    tried |= {name for name in KINDS if name.startswith("pmu_")}  # tests/test_sources.py
+    tried |= {name for name in KINDS if name.startswith("pmu_")}  # tests/test_pmu_faults.py
+    tried |= {name for name in KINDS if name.startswith("exchange_")}  # tests/test_exchange_http.py
     untried = {
         "frequency_ramp",  # a step is harder
     }

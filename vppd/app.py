@@ -44,18 +44,24 @@ from vppd.grid.points import DROOP_SWITCH
 from vppd.grid.scada import Station
 from vppd.grid.watch import FrequencyWatch
 from vppd.market.task import ScheduleTask
+from vppd.market.trading import Trading
 from vppd.northbound.mqtt import FleetLink
+from vppd.northbound.routes import METRICS, ROUTES
 from vppd.northbound.site import Site
 from vppd.northbound.telemetry import Sampler
+from vppd.northbound.window import Window
 from vppd.orders import SiteBoard, droop_switch, journaled
 from vppd.record import DecisionLog
+from vppd.recording import kept_of, recorder_of
 from vppd.spine.alarms import AlarmBoard
 from vppd.spine.bus import Bus, Message
 from vppd.spine.heartbeat import Heartbeat
+from vppd.spine.recorder import UNRECORDED, Recorder
 from vppd.spine.supervise import Supervisor
 from vppd.spine.thinner import ReadingThinner
 from vppd.spine.timesync import LOOK_S, TimeWatch, synchronised
 from vppd.tick import Tick
+from vppd.trading import Means, SiteEyes, trading_of
 
 WATCH_S = 0.1
 STOP_S = 3.0
@@ -91,6 +97,8 @@ class House:
     desk: OrderDesk
     station: Station | None
     campus: CampusWatch
+    trading: Trading | None = None  # where the market is enabled
+    recorder: Recorder | None = None  # where decisions are kept for replay
     decision: Decision | None = None
     ticked: asyncio.Event | None = None
 
@@ -106,10 +114,14 @@ class House:
             given_kw = {id_: each.power_kw for id_, each in decision.cleared.items()}
             self.campus.look(now, self.gate.room(now), given_kw, self.gate.tree(now))
         self.log.note(decision, now)
+        if self.trading is not None:
+            self.trading.accounts.note(decision, now)
         if self.gate.proven(decision.now_s):
             self.proved(decision.now_s)
         if self.ticked is not None:
             self.ticked.set()
+        if self.recorder is not None:
+            self.recorder.write(decision.now_s)
 
     async def guard(self) -> None:
         """The dead man's look, apart from the tick."""
@@ -135,12 +147,16 @@ class House:
             supervisor.fatal(f"link {number}", link.run)
         for number, can_bus in enumerate(self.field.buses):
             supervisor.fatal(f"can {number}", can_bus.run)
+        if self.recorder is not None:
+            supervisor.restarting("recorder", self.recorder.run)
         supervisor.fatal("tick", self.tick.run)
         supervisor.fatal("guard", self.guard)
         supervisor.fatal("latches", self.keep_latches)
         for source, pmu in zip(self.settings.pmu, self.pmus, strict=True):
             supervisor.restarting(f"pmu {source.id}", pmu.run)
-        if self.settings.market.schedule:
+        if self.trading is not None:
+            self.trading.employ(supervisor)
+        elif self.settings.market.schedule:
             supervisor.restarting("schedule", self.schedule.run)
         supervisor.restarting("time", self.look_at_time)
         supervisor.fatal("orders", self.desk.run)
@@ -158,6 +174,8 @@ class House:
         except TimeoutError:
             text = f"not every unit read back 0 kW within {STOP_S:g} s"
             self.journal.append(EventRow(self.clock.utc(), Code.STOPPING, SITE, 3, text))
+        if self.recorder is not None:
+            await self.recorder.close()
 
     def adopt(self, new: Settings) -> list[str]:
         """Take over what may change while running, whole or not at all; the errors if not."""
@@ -196,8 +214,11 @@ def build(
     journal: Journal,
     trips: Sequence[TripRow] | None,
     proved: Proved = lambda _: None,
+    means: Means | None = None,
+    state_dir: Path | None = None,
 ) -> House:
-    """Put a site together; nothing runs yet. `trips` None: the last run's cannot be read."""
+    """Put a site together; nothing runs yet. `trips` None: the last run's cannot be read. `means`:
+    what it trades with; without them a schedule is the plan. `state_dir`: where it is recorded."""
     assets = tuple(
         asset_of(each, settings.profile_of(each), settings.bms_of(each)) for each in settings.units
     )
@@ -217,7 +238,9 @@ def build(
     field = build_field(settings, bus, clock, reported)
     inputs = {UnitId(f"input:{each.id}"): each.scope for each in settings.interlock_inputs}
     feeders = feeders_of(settings, assets)
-    gate = Gate(assets, field.actuators, inputs, feeders, latches, audit, clock)
+    recorder = recorder_of(settings, state_dir, clock, _teller(alarms, SITE))
+    tape = recorder or UNRECORDED
+    gate = Gate(assets, field.actuators, inputs, feeders, latches, audit, clock, tape=tape)
     pmus = [
         PmuClient(
             source,
@@ -246,7 +269,7 @@ def build(
     def told(decision: Decision, frequency: Frequency | None, now: Snapshot) -> None:
         house.decided(decision, frequency, now)
 
-    tick = Tick(duty_of(settings, assets), bus, gate, heartbeat, told)
+    tick = Tick(duty_of(settings, assets), bus, gate, heartbeat, told, tape)
     board = SiteBoard(
         assets,
         feeders.tree[-1].limit,
@@ -254,6 +277,7 @@ def build(
         gate,
         lambda: house.decision,
         lambda: tick.duty.droop.enabled,
+        alarms,
     )
     desk = OrderDesk(settings.orders, board.able, bus, clock, journaled(journal))
     station = None
@@ -292,6 +316,15 @@ def build(
         station,
         CampusWatch(settings.rules, assets, alarms),
     )
+    if recorder is not None:
+        house.recorder = recorder
+        recorder.kept = kept_of(lambda: house.settings, gate, field.actuators)
+    if means is not None:
+        eyes = SiteEyes(settings, assets, feeders.tree[-1].limit, bus, gate)
+        trusted, tell = time_watch.trusted, _teller(alarms, SITE)
+        house.trading = trading_of(
+            settings, means, eyes, assets, journal, clock, bus, trusted, tell
+        )
     if settings.meter is not None:
         bus.tap(LoadWatch(_metered(settings, assets), bus, bus.snapshot).take)
     bus.tap(_reading_rows(journal, clock, ReadingThinner(settings.journal.reading_row_s)))
@@ -359,6 +392,7 @@ def site_of(
         desk=house.desk,
         clock_trusted=house.time_watch.trusted,
         name_event=house.log.name_event,
+        trading=house.trading,
     )
 
 
@@ -373,3 +407,12 @@ def link_fleet(site: Site, supervisor: Supervisor) -> FleetLink | None:
     supervisor.restarting("telemetry", sampler.run)
     supervisor.restarting("mqtt", link.run)
     return link
+
+
+def open_windows(site: Site, supervisor: Supervisor) -> None:
+    """The ports on which the site is shown, where they are configured."""
+    metrics, page = site.settings.metrics, site.settings.web
+    if metrics.port is not None:
+        supervisor.restarting("metrics", Window(site, "metrics", metrics.port, [METRICS]).run)
+    if page.enabled and page.port is not None:
+        supervisor.restarting("web", Window(site, "web", page.port, ROUTES).run)

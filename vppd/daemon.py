@@ -5,6 +5,7 @@ or the journal's schema does not allow a start (systemd does not try again for i
 """
 
 import asyncio
+import json
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from vppd import config
-from vppd.app import House, build, link_fleet, site_of
+from vppd.app import House, build, link_fleet, open_windows, site_of
 from vppd.core.alarms import Code
 from vppd.core.model import SITE
 from vppd.core.records import EventRow
@@ -25,11 +26,14 @@ from vppd.northbound.sentence import sentence
 from vppd.northbound.server import Server
 from vppd.spine import log as logging
 from vppd.spine.clock import SystemClock
+from vppd.spine.fingerprint import fingerprints
 from vppd.spine.journal import SqliteJournal
 from vppd.spine.notify import Notifier, watchdog_period_s
 from vppd.spine.store import JournalLocked, JournalNewer, Opened
 from vppd.spine.supervise import ExitReason, Supervisor
+from vppd.spine.upkeep import Upkeep
 from vppd.spine.watchdog import GcMeter, Watchdog, freeze
+from vppd.trading import means_of, own_exchange
 
 EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG = 70, 75, 78
 PLANT_READY_S = 15.0
@@ -90,17 +94,25 @@ class Daemon:
         self._gc = GcMeter(self._clock)
         self._house: House | None = None
         self._fleet: FleetLink | None = None
+        self._upkeep: Upkeep | None = None
         self._hung_up = asyncio.Event()
+        self._journal_path = state_dir / "journal.db"
         self._journal = SqliteJournal(
-            state_dir / "journal.db",
+            self._journal_path,
             self._clock,
             self._journal_trouble,
             settings.journal,
             time_is_trusted=self._time_is_trusted,
+            keep=settings.journal.keep,
+            disk=settings.journal.disk,
         )
+        self._disk = settings.journal.disk
         self._supervisor = Supervisor(self._clock, self._task_trouble, self._before_exit)
-        faults = ("--faults", str(socket.with_name("plant.sock")))
+        faults: tuple[str, ...] = ("--faults", str(socket.with_name("plant.sock")))
         simulated = settings.mode in {"simulation", "hil"}
+        self._exchange_at = socket.with_name("exchange.sock")
+        if settings.market.enabled and own_exchange(settings):
+            faults = (*faults, "--exchange", str(self._exchange_at))
         self._plant = Plant(config_dir, faults) if simulated else None
 
     async def run(self) -> ExitReason:
@@ -118,7 +130,9 @@ class Daemon:
     def _assemble(self, opened: Opened) -> None:
         """Give every part of the process its task; devices are touched only from `_start` on."""
         trips, proved = opened.trips, self._watchdog.proved
-        house = build(self._settings, self._clock, self._journal, trips, proved)
+        state = self._journal_path.parent
+        means = means_of(self._settings, self._clock, self._journal, self._exchange_at)
+        house = build(self._settings, self._clock, self._journal, trips, proved, means, state)
         self._house, house.ticked = house, asyncio.Event()
         if (failed := self._journal.status().failed) is not None:  # there was no alarm board yet
             house.alarms.set(Code.JOURNAL_FAILED, SITE, True, failed)
@@ -127,10 +141,16 @@ class Daemon:
         server.claim()
         text = f"{self._settings.site.id}: {self._settings.mode}, {len(house.assets)} units"
         self._journal.append(EventRow(self._clock.utc(), "started", SITE, 1, text))
+        self._journal.append(self._configured("started with"))
         supervisor = self._supervisor
         supervisor.fatal("journal", self._journal.run)
+        self._upkeep = Upkeep(
+            self._journal, self._journal_path, self._clock, self._audit_trouble, self._disk
+        )
+        self._upkeep.employ(supervisor)
         supervisor.restarting("api", server.run)
         self._fleet = link_fleet(site, supervisor)
+        open_windows(site, supervisor)
         if self._plant is not None:
             supervisor.restarting("plant", self._plant.run)
         supervisor.restarting("housekeeping", self._keep_house)
@@ -198,6 +218,8 @@ class Daemon:
         self._journal.append(
             EventRow(self._clock.utc(), "reload", SITE, 2 if errors else 1, verdict)
         )
+        told = "refused" if errors else "reloaded"
+        self._journal.append(await asyncio.to_thread(self._configured, told))
         return errors
 
     async def _reload_when_told(self) -> None:
@@ -211,7 +233,7 @@ class Daemon:
         house = self._known_house()
         return {
             "tasks": [asdict(each) for each in self._supervisor.status()],
-            "journal": asdict(self._journal.status()),
+            "journal": self._upkeep.status() if self._upkeep is not None else None,
             "gc": {
                 "count": self._gc.count,
                 "last_ms": self._gc.last_ms,
@@ -225,6 +247,16 @@ class Daemon:
                 for source, pmu in zip(self._settings.pmu, house.pmus, strict=True)
             },
         }
+
+    def _configured(self, verb: str) -> EventRow:
+        """What the configuration is now, for the audit chain."""
+        files = fingerprints(self._config_dir)
+        text = f"{verb} {len(files)} files of {self._config_dir}"
+        data = json.dumps({"sha256": files})
+        return EventRow(self._clock.utc(), "configuration", SITE, 1, text, data)
+
+    def _audit_trouble(self, text: str) -> None:
+        self._known_house().alarms.set(Code.AUDIT_BROKEN, SITE, bool(text), text)
 
     def _journal_trouble(self, code: Code, active: bool, text: str) -> None:
         if self._house is not None:

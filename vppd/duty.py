@@ -11,17 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from vppd.campus.dispatch import STRATEGIES, member
+from vppd.campus.dispatch import STRATEGIES, Strategy, member
 from vppd.campus.losses import LossModel, with_auxiliaries
 from vppd.campus.member import NO_LOSSES, Branch, Member, bounds_of
 from vppd.campus.plans import Base, base_of, pins_of
-from vppd.campus.reserve import able_kw, pulled, within_reserve
+from vppd.campus.reserve import able_kw, pulls, within_reserve
 from vppd.campus.share import Ask, Shares, rest_kw, share, with_reactive
 from vppd.campus.tree import through_kw
 from vppd.core.alarms import Code
 from vppd.core.asset import Asset
 from vppd.core.decision import RIDING, Promise, Riding
 from vppd.core.envelope import slew
+from vppd.core.measured import soc_pct
 from vppd.core.model import SITE, Clamp, Limit, Plan, Point, Quality, Request, Snapshot, UnitId
 from vppd.core.settings import BandSettings, DroopSettings
 from vppd.core.settings_campus import CampusRulesSettings
@@ -138,7 +139,8 @@ def owe(
     steps_kw = {asset.id: asset.safety.ramp_max_kw_per_s * dt_s for asset in duty.assets}
     target_kw = _within(base.power_kw, sum(asset.rated_kw for asset in duty.assets))
     able = [id_ for id_, room in rooms.items() if room.low_kw < 0.0 or room.high_kw > 0.0]
-    members = _members(now, duty, rooms, reaches_kw)
+    strategy = STRATEGIES.get(base.strategy or "", STRATEGIES[duty.strategy])
+    members = _members(now, duty, rooms, reaches_kw, strategy)
     given = {id_: _given(room, reaches_kw.get(id_, UNBOUND)) for id_, room in rooms.items()}
     pins_kw = _pinned(memory, pins, duty.assets, steps_kw, given)
     on_pins = frozenset(id_ for id_, plan in pins.items() if plan.droop)
@@ -175,9 +177,6 @@ def owe(
         on_pins,
         base.planned or base_kw != 0.0,
     )
-    strategy = STRATEGIES.get(base.strategy or "", STRATEGIES[duty.strategy])
-    if strategy is STRATEGIES["losses"]:
-        members = pulled(members, duty.rules.losses, duty.rules.imbalance)
     shares = share(ask, members, strategy, branches)
     requests = with_reactive(
         shares.requests,
@@ -195,10 +194,20 @@ def owe(
         clamps.append(Clamp(Code.RESERVE, promised_kw, kept_kw, text))
     planned_kw = rest_kw(ask) + sum(pins_kw.values())
     bases_kw = {request.unit: request.base_kw for request in requests}
-    free_kw = {id_: each_kw for id_, each_kw in bases_kw.items() if id_ not in pins_kw}
-    promise = promised(spare, free_kw) if spare is not None else None
+    promise = _promise(spare, bases_kw, pins_kw)
     owed = Owed(base, planned_kw, frequency, droop, requests, tuple(clamps), promise, riding)
-    return owed, Memory(now.now_s, base_kw, pins_kw, bases_kw, droop.memory, rode, heard, stand)
+    # with nobody to give it, a response does not use up its sustain time
+    kept_droop = replace(droop.memory, arrived=droop.memory.arrived and bool(able))
+    return owed, Memory(now.now_s, base_kw, pins_kw, bases_kw, kept_droop, rode, heard, stand)
+
+
+def _promise(
+    spare: Spare | None, bases_kw: Mapping[UnitId, float], pins_kw: Mapping[UnitId, float]
+) -> Promise | None:
+    """What can be promised beside the bases of the units that are not pinned."""
+    if spare is None:
+        return None
+    return promised(spare, {id_: kw for id_, kw in bases_kw.items() if id_ not in pins_kw})
 
 
 def _members(
@@ -206,12 +215,18 @@ def _members(
     duty: Duty,
     rooms: Mapping[UnitId, Limit],
     reaches_kw: Mapping[UnitId, tuple[float, float]],
-) -> Sequence[Member]:
-    """Every unit as a share sees it; the buildings' own loads are what they measure now."""
+    strategy: Strategy,
+) -> list[Member]:
+    """Every unit as this strategy's share sees it; the buildings' own loads are what they measure
+    now."""
     losses = with_auxiliaries(duty.losses, duty.rules.losses, now)
+    pull_shares = [0.0] * len(duty.assets)
+    if strategy is STRATEGIES["losses"]:
+        socs = [(asset.energy_kwh, soc_pct(now, asset)) for asset in duty.assets]
+        pull_shares = pulls(socs, duty.rules.losses, duty.rules.imbalance)
     return [
-        member(now, asset, rooms[asset.id], reaches_kw.get(asset.id, UNBOUND), losses)
-        for asset in duty.assets
+        member(now, asset, rooms[asset.id], reaches_kw.get(asset.id, UNBOUND), losses, pull_share)
+        for asset, pull_share in zip(duty.assets, pull_shares, strict=True)
     ]
 
 

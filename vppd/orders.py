@@ -4,15 +4,18 @@ how every order is written down."""
 import json
 from collections.abc import Callable, Mapping, Sequence
 
+from vppd.campus.plans import base_of
 from vppd.core.alarms import Code, Level
 from vppd.core.asset import Asset
 from vppd.core.decision import Decision
 from vppd.core.measured import power_kw, soc_pct
-from vppd.core.model import METER, SITE, Limit, Point, Snapshot, UnitId
+from vppd.core.model import METER, SITE, Limit, Plan, Point, Snapshot, UnitId
 from vppd.core.ports import Journal
 from vppd.core.records import EventRow
 from vppd.field.gate import Gate
+from vppd.grid.droop_switch import held_off
 from vppd.grid.orders import Offer, OrderEvent, Verb
+from vppd.spine.alarms import AlarmBoard
 from vppd.spine.bus import Bus
 from vppd.tick import Tick
 
@@ -30,10 +33,11 @@ class SiteBoard:
         gate: Gate,
         decision: Callable[[], Decision | None],
         droop_enabled: Callable[[], bool],
+        alarms: AlarmBoard,
     ) -> None:
         self._assets, self._connection = assets, connection
         self._bus, self._gate, self._decision = bus, gate, decision
-        self._droop_enabled = droop_enabled
+        self._droop_enabled, self._alarms = droop_enabled, alarms
 
     def able(self) -> Offer:
         """What the site can do by rating and now, within its connection."""
@@ -44,13 +48,15 @@ class SiteBoard:
         up_kw = min(sum(room.high_kw for room in rooms.values()), limit.high_kw) - given_kw
         down_kw = given_kw - max(sum(room.low_kw for room in rooms.values()), limit.low_kw)
         decision = self._decision()
+        base_kw = decision.base_kw if decision is not None else 0.0
         return Offer(
             min(rated_kw, limit.high_kw),
             min(rated_kw, -limit.low_kw),
             max(up_kw, 0.0),
             max(down_kw, 0.0),
-            decision.base_kw if decision is not None else 0.0,
+            base_kw,
             sum(asset.apparent_kva for asset in self._assets),
+            _regulated_kw(base_kw, self._bus.plans()),
         )
 
     def values(self) -> Mapping[str, float | None]:
@@ -87,9 +93,17 @@ class SiteBoard:
             "charging": float(moving_kw < -1.0),
             "discharging": float(moving_kw > 1.0),
             "remote": 1.0,
-            "alarm": float(self._gate.shut_by is not None),
+            "alarm": float(self._alarming()),
             "droop_enabled": float(self._droop_enabled()),
         }
+
+    def _alarming(self) -> bool:
+        """Whether a person is wanted: nothing is given, or an alarm stands that is critical, as
+        that of a journal which does not take what is ordered."""
+        worst = next(iter(self._alarms.standing()), None)
+        return self._gate.shut_by is not None or (
+            worst is not None and worst.level >= Level.CRITICAL
+        )
 
     def _stored(self, now: Snapshot) -> float | None:
         """Energy in all batteries, kWh; None while one of them is not known."""
@@ -106,13 +120,20 @@ class SiteBoard:
         return sum(each or 0.0 for each in seen) if None not in seen else None
 
 
+def _regulated_kw(base_kw: float, plans: Sequence[Plan]) -> float:
+    """What of a base that is given now delta orders make, kW; ramps and limits keep some back."""
+    adding_kw = sum(plan.power_kw for plan in plans if plan.unit == SITE and plan.adds)
+    beside_kw = base_of([plan for plan in plans if not plan.adds]).power_kw
+    low_kw, high_kw = min(adding_kw, 0.0), max(adding_kw, 0.0)
+    return min(max(base_kw - beside_kw, low_kw), high_kw)
+
+
 def droop_switch(tick: Tick) -> Callable[[bool], str | None]:
     """Droop on or off by order. What an operator switched off stays off, and the master is told
     so."""
 
     def switch(enabled: bool) -> str | None:
-        held = tick.duty.switch is not None and tick.duty.switch.operator is False
-        if enabled and held:
+        if enabled and held_off(tick.duty.switch):
             return "an operator has switched it off"
         tick.duty = tick.duty.switched(enabled, "order")
         return None

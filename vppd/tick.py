@@ -15,6 +15,7 @@ from vppd.field.gate import Gate
 from vppd.grid.frequency import Frequency
 from vppd.spine.bus import Bus
 from vppd.spine.heartbeat import Heartbeat
+from vppd.spine.recorder import UNRECORDED, Unrecorded
 
 Told = Callable[[Decision, Frequency | None, Snapshot], None]
 
@@ -22,10 +23,19 @@ Told = Callable[[Decision, Frequency | None, Snapshot], None]
 class Tick:
     """Runs for ever; `duty` may be exchanged between two beats."""
 
-    def __init__(self, duty: Duty, bus: Bus, gate: Gate, heartbeat: Heartbeat, told: Told) -> None:
+    def __init__(
+        self,
+        duty: Duty,
+        bus: Bus,
+        gate: Gate,
+        heartbeat: Heartbeat,
+        told: Told,
+        tape: Unrecorded = UNRECORDED,
+    ) -> None:
         self.duty = duty
         self.memory = Memory()
         self._bus, self._gate, self._heartbeat, self._told = bus, gate, heartbeat, told
+        self._tape = tape
 
     async def run(self) -> None:
         """Snapshot, owed, shared, gate; then tell what was decided, once the writers had a turn."""
@@ -38,12 +48,13 @@ class Tick:
 
     def once(self) -> tuple[Decision, Frequency | None, Snapshot]:
         """One beat: what was decided, on which frequency and what else was known."""
-        now = self._bus.snapshot()
+        now, plans = self._bus.snapshot(), self._bus.plans()
+        self._tape.begun(now, plans, self.duty, self.memory)
         rooms = self._gate.room(now)
-        plans, reaches_kw = self._bus.plans(), self._gate.reaches(now)
-        tree = self._gate.tree(now)
+        reaches_kw, tree = self._gate.reaches(now), self._gate.tree(now)
         owed, self.memory = owe(now, plans, rooms, self.duty, self.memory, reaches_kw, tree)
         cleared = {each.unit: each for each in self._gate.submit(now, owed.requests)}
+        self._tape.ended(owed.requests, cleared)
         frequency, droop = owed.frequency, owed.droop
         base_kw = sum(request.base_kw for request in owed.requests)
         decision = Decision(

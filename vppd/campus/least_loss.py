@@ -12,35 +12,18 @@ one part more or less is far below the tolerance).
 """
 
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
+from itertools import chain
 from typing import NamedTuple
+
+from vppd.campus.supply import Line, Part, Supply, Trunk, line_of
 
 TOLERANCE_SHARE = 5e-4
 LOOKS, LOOKS_LEAST = 300, 2  # branches looked at: so many over the number of parts, at least
+MANY, DIVES = 24, 6  # from so many parts on: decided together, in so many steps
+MORE = (0, 1, -1)
 ENOUGH_KW = 1e-9
-
-
-class Part(NamedTuple):
-    """One unit in the direction of the power: all its figures are of magnitudes."""
-
-    fixed_kw: float
-    slope_share: float
-    quadratic_per_kw: float
-    most_kw: float
-    trunk: int = 0
-    pull_share: float = 0.0  # a second aim, added to the slope; may be negative
-
-
-@dataclass(frozen=True, slots=True)
-class Trunk:
-    """What some parts share: losses by the square of their sum, and a limit on it."""
-
-    quadratic_per_kw: float = 0.0
-    offset_kw: float = 0.0
-    most_kw: float = math.inf
 
 
 class Run(Enum):
@@ -51,66 +34,6 @@ class Run(Enum):
     OFF = 2
 
 
-class _Supply(NamedTuple):
-    """What one part gives at a marginal cost: a jump, then a straight rise to its most."""
-
-    jump_share: float  # marginal cost, kW a kW
-    jump_kw: float
-    full_share: float
-    most_kw: float
-
-    def after_kw(self, marginal_share: float) -> float:
-        """At this marginal cost, with a jump that stands exactly there."""
-        if marginal_share < self.jump_share:
-            return 0.0
-        if marginal_share >= self.full_share:
-            return self.most_kw
-        rise = (marginal_share - self.jump_share) / (self.full_share - self.jump_share)
-        return self.jump_kw + (self.most_kw - self.jump_kw) * rise
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """What one trunk's parts give: corners in order of their own marginal cost, of the marginal
-    cost with the trunk's, and of power."""
-
-    own_share: list[float]
-    whole_share: list[float]
-    sums_kw: list[float]
-
-    def before_kw(self, marginal_share: float) -> float:
-        """At this marginal cost, the least."""
-        return self._at(marginal_share, bisect_left(self.whole_share, marginal_share))
-
-    def after_kw(self, marginal_share: float) -> float:
-        """At this marginal cost, the most."""
-        at = bisect_left(self.whole_share, marginal_share)
-        while at + 1 < len(self.whole_share) and self.whole_share[at + 1] == marginal_share:
-            at += 1
-        return self._at(marginal_share, at)
-
-    def _at(self, marginal_share: float, at: int) -> float:
-        if at == len(self.whole_share):
-            return self.sums_kw[-1]
-        if self.whole_share[at] <= marginal_share or at == 0:
-            return self.sums_kw[at] if self.whole_share[at] <= marginal_share else 0.0
-        low, high = self.whole_share[at - 1], self.whole_share[at]
-        rise = (marginal_share - low) / (high - low)
-        return self.sums_kw[at - 1] + (self.sums_kw[at] - self.sums_kw[at - 1]) * rise
-
-    def own_at(self, sum_kw: float) -> float:
-        """The parts' own marginal cost where they give this."""
-        at = bisect_left(self.sums_kw, sum_kw)
-        if at == 0 or at == len(self.own_share):
-            return self.own_share[min(at, len(self.own_share) - 1)]
-        low_kw, high_kw = self.sums_kw[at - 1], self.sums_kw[at]
-        if high_kw <= low_kw:
-            return self.own_share[at]
-        share = (sum_kw - low_kw) / (high_kw - low_kw)
-        found = self.own_share[at - 1] + (self.own_share[at] - self.own_share[at - 1]) * share
-        return min(max(found, self.own_share[at - 1]), self.own_share[at])
-
-
 def least_loss(power_kw: float, parts: Sequence[Part], trunks: Sequence[Trunk]) -> list[float]:
     """What each part gives, not negative; in sum the power, or all that they can."""
     usable = [number for number, part in enumerate(parts) if part.most_kw > ENOUGH_KW]
@@ -119,7 +42,7 @@ def least_loss(power_kw: float, parts: Sequence[Part], trunks: Sequence[Trunk]) 
     shares = [0.0] * len(parts)
     if not power_kw > ENOUGH_KW or not can_kw > ENOUGH_KW:
         return shares
-    best = _search(min(power_kw, can_kw), chosen, trunks)
+    best = _Search(min(power_kw, can_kw), chosen, trunks).run()
     for number, share_kw in zip(usable, best, strict=True):
         shares[number] = share_kw
     return shares
@@ -146,73 +69,136 @@ class _Look(NamedTuple):
     """One branch to look at: what is decided, what follows from it, and the least it can cost."""
 
     runs: list[Run]
-    supplies: list[_Supply | None]
-    lines: list["_Line | None"]
+    supplies: list[Supply | None]
+    lines: list["Line | None"]
     floor_kw: float
 
 
-def _search(power_kw: float, parts: Sequence[Part], trunks: Sequence[Trunk]) -> list[float]:
-    """Branch and bound, depth first."""
-    best: list[float] = []
-    least = spare = math.inf
-    begun = [Run.OPEN if part.fixed_kw > 0.0 else Run.ON for part in parts]
-    supplies = [_supply(part, run) for part, run in zip(parts, begun, strict=True)]
-    groups: list[list[int]] = [[] for _ in trunks]
-    for number, part in enumerate(parts):
-        groups[part.trunk].append(number)
-    waiting = [_Look(begun, list(supplies), [None] * len(trunks), -math.inf)]
-    looks = max(LOOKS // len(parts), LOOKS_LEAST)
-    while waiting and looks:
-        look = waiting.pop()
-        if look.floor_kw >= least - spare:
-            continue
-        looks -= 1
-        able = [part for part, each in zip(parts, look.supplies, strict=True) if each is not None]
-        if _most_kw(able, trunks) < power_kw - ENOUGH_KW:
-            continue
-        shares_kw = _relaxed(power_kw, look, groups, trunks)
-        cost, lost = cost_kw(shares_kw, parts, trunks)
-        undecided, floor = _floor(cost, look.runs, shares_kw, parts)
-        if cost < least:
-            best, least, spare = shares_kw, cost, TOLERANCE_SHARE * abs(lost)
-        if undecided and floor < least - spare:
-            number = undecided[0]
-            likely = shares_kw[number] > 0.5 * _knee_kw(parts[number])
-            branches = _branched(look, parts, number, floor)
-            waiting += branches if likely else branches[::-1]
-    return best
+class _Search:
+    """The search for the cheapest way to add up to one power, and the best found so far."""
 
+    def __init__(self, power_kw: float, parts: Sequence[Part], trunks: Sequence[Trunk]) -> None:
+        self.best: list[float] = []
+        self.power_kw, self.parts, self.trunks = power_kw, parts, trunks
+        self.knees_kw = [_knee_kw(part) for part in parts]
+        self.groups: list[list[int]] = [[] for _ in trunks]
+        for number, part in enumerate(parts):
+            self.groups[part.trunk].append(number)
+        self._least = self._spare = math.inf
 
-def _floor(
-    found_kw: float, runs: Sequence[Run], shares_kw: Sequence[float], parts: Sequence[Part]
-) -> tuple[list[int], float]:
-    """Which parts are left between idle and running, and what any decision costs at least."""
-    undecided: list[int] = []
-    floor = found_kw
-    for number, (part, run, share_kw) in enumerate(zip(parts, runs, shares_kw, strict=True)):
-        if run is Run.OPEN and share_kw > 0.0:
-            if share_kw < _knee_kw(part) - ENOUGH_KW:
-                undecided.append(number)
-                floor -= _above_line(part, share_kw)
-        elif run is Run.ON and share_kw <= 0.0:
-            floor += part.fixed_kw
-    return undecided, floor
+    def run(self) -> list[float]:
+        """The best that is found."""
+        runs = [Run.OPEN if part.fixed_kw > 0.0 else Run.ON for part in self.parts]
+        supplies: list[Supply | None] = [
+            _supply(part, run, knee_kw)
+            for part, run, knee_kw in zip(self.parts, runs, self.knees_kw, strict=True)
+        ]
+        root = _Look(runs, supplies, [None] * len(self.trunks), -math.inf)
+        if len(self.parts) > MANY:
+            self._dive(root)
+        else:
+            self._branch_and_bound(root)
+        return self.best
 
+    def _branch_and_bound(self, root: _Look) -> None:
+        """Depth first, one undecided part after the other."""
+        waiting = [root]
+        looks = max(LOOKS // len(self.parts), LOOKS_LEAST)
+        while waiting and looks:
+            look = waiting.pop()
+            if look.floor_kw >= self._least - self._spare:
+                continue
+            looks -= 1
+            if not self._reaches(look):
+                continue
+            shares_kw, cost = self._looked(look)
+            undecided, floor = self._floor(cost, look.runs, shares_kw)
+            if undecided and floor < self._least - self._spare:
+                number = undecided[0]
+                likely = shares_kw[number] > 0.5 * self.knees_kw[number]
+                branches = self._branched(look, number, floor)
+                waiting += branches if likely else branches[::-1]
 
-def _branched(look: _Look, parts: Sequence[Part], number: int, floor_kw: float) -> list[_Look]:
-    """The part idle, and the part running. Of equal parts the first run."""
-    idle = _Look(list(look.runs), list(look.supplies), list(look.lines), floor_kw)
-    running = _Look(list(look.runs), list(look.supplies), list(look.lines), floor_kw)
-    for other, part in enumerate(parts):
-        if look.runs[other] is Run.OPEN and part == parts[number]:
-            if other >= number:
-                idle.runs[other], idle.supplies[other] = Run.OFF, None
-            if other <= number:
-                running.runs[other] = Run.ON
-                running.supplies[other] = _supply(part, Run.ON)
-    trunk = parts[number].trunk
-    idle.lines[trunk] = running.lines[trunk] = None
-    return [idle, running]
+    def _dive(self, root: _Look) -> None:
+        """All undecided parts at once: as many run as their power fills, the fullest first; then
+        one more, one less, while that may be worth it."""
+        shares_kw, cost = self._looked(root)
+        undecided, floor = self._floor(cost, root.runs, shares_kw)
+        for more in MORE:
+            if not undecided or floor >= self._least - self._spare:
+                break
+            self._settle(self._rounded(root, undecided, shares_kw, more))
+
+    def _settle(self, look: _Look) -> None:
+        """Round what is undecided until nothing is, or it cannot become better."""
+        for _ in range(DIVES):
+            shares_kw, cost = self._looked(look)
+            undecided, floor = self._floor(cost, look.runs, shares_kw)
+            if not undecided or floor >= self._least - self._spare:
+                break
+            look = self._rounded(look, undecided, shares_kw, 0)
+
+    def _rounded(
+        self, look: _Look, undecided: Sequence[int], shares_kw: Sequence[float], more: int
+    ) -> _Look:
+        filled = {at: shares_kw[at] / self.knees_kw[at] for at in undecided}
+        fullest = sorted(undecided, key=filled.__getitem__, reverse=True)
+        count = max(round(sum(filled.values())) + more, 0)
+        idle = [equal for at in fullest[count:] for equal in self._equals(look, at) if equal >= at]
+        decided = self._decided(look, fullest[:count], idle)
+        return decided if self._reaches(decided) else self._decided(look, fullest, [])
+
+    def _looked(self, look: _Look) -> tuple[list[float], float]:
+        """What a look finds, and what that costs; the best is kept."""
+        shares_kw = _relaxed(self.power_kw, look, self.groups, self.trunks)
+        cost, lost = cost_kw(shares_kw, self.parts, self.trunks)
+        if cost < self._least:
+            self.best, self._least, self._spare = shares_kw, cost, TOLERANCE_SHARE * abs(lost)
+        return shares_kw, cost
+
+    def _equals(self, look: _Look, number: int) -> list[int]:
+        """What is as open as this part, and the same in every figure."""
+        part, runs, parts = self.parts[number], look.runs, self.parts
+        group = self.groups[part.trunk]
+        return [at for at in group if runs[at] is Run.OPEN and parts[at] == part]
+
+    def _reaches(self, look: _Look) -> bool:
+        """Whether what is not idle can give the power."""
+        able = [part for part, each in zip(self.parts, look.supplies, strict=True) if each]
+        return _most_kw(able, self.trunks) >= self.power_kw - ENOUGH_KW
+
+    def _decided(self, look: _Look, on: Sequence[int], off: Sequence[int]) -> _Look:
+        made = _Look(list(look.runs), list(look.supplies), list(look.lines), look.floor_kw)
+        for at in on:
+            made.runs[at] = Run.ON
+            made.supplies[at] = _supply(self.parts[at], Run.ON, 0.0)
+            made.lines[self.parts[at].trunk] = None
+        for at in off:
+            made.runs[at] = Run.OFF
+            made.supplies[at] = made.lines[self.parts[at].trunk] = None
+        return made
+
+    def _floor(
+        self, found_kw: float, runs: Sequence[Run], shares_kw: Sequence[float]
+    ) -> tuple[list[int], float]:
+        """Which parts are left between idle and running, and what any decision costs at least."""
+        undecided: list[int] = []
+        floor = found_kw
+        for at, share_kw in enumerate(shares_kw):
+            if share_kw > 0.0:
+                if runs[at] is Run.OPEN and share_kw < self.knees_kw[at] - ENOUGH_KW:
+                    undecided.append(at)
+                    floor -= _aboveline_of(self.parts[at], share_kw)
+            elif runs[at] is Run.ON:
+                floor += self.parts[at].fixed_kw
+        return undecided, floor
+
+    def _branched(self, look: _Look, number: int, floor_kw: float) -> list[_Look]:
+        """The part idle, and the part running. Of equal parts the first run."""
+        equals = self._equals(look, number)
+        idle = self._decided(look, [], [at for at in equals if at >= number])
+        running = self._decided(look, [at for at in equals if at <= number], [])
+        return [each._replace(floor_kw=floor_kw) for each in (idle, running)]
 
 
 def _knee_kw(part: Part) -> float:
@@ -222,7 +208,7 @@ def _knee_kw(part: Part) -> float:
     return math.sqrt(part.fixed_kw / part.quadratic_per_kw)
 
 
-def _above_line(part: Part, share_kw: float) -> float:
+def _aboveline_of(part: Part, share_kw: float) -> float:
     """How far the part's curve is above the line from idle."""
     knee_kw = _knee_kw(part)
     line = (part.fixed_kw / knee_kw + part.quadratic_per_kw * knee_kw) * share_kw
@@ -241,12 +227,12 @@ def _relaxed(
 ) -> list[float]:
     """Water-filling with the envelope of what is not decided."""
     supplies = look.supplies
-    lines: list[_Line] = []
+    lines: list[Line] = []
     for at, (group, trunk) in enumerate(zip(groups, trunks, strict=True)):
         line = look.lines[at]
         if line is None:
             behind = [each for number in group if (each := supplies[number]) is not None]
-            line = look.lines[at] = _line(behind, trunk)
+            line = look.lines[at] = line_of(behind, trunk)
         lines.append(line)
     shares_kw = [0.0] * len(supplies)
     for group, line, sum_kw in zip(groups, lines, _sums_kw(power_kw, lines), strict=True):
@@ -254,7 +240,7 @@ def _relaxed(
             continue
         own_share = line.own_at(sum_kw)
         left_kw = sum_kw
-        jumping: list[tuple[int, _Supply]] = []
+        jumping: list[tuple[int, Supply]] = []
         for number in group:
             supply = supplies[number]
             if supply is not None and own_share >= supply.jump_share:
@@ -269,9 +255,9 @@ def _relaxed(
     return shares_kw
 
 
-def _sums_kw(power_kw: float, lines: Sequence[_Line]) -> list[float]:
+def _sums_kw(power_kw: float, lines: Sequence[Line]) -> list[float]:
     """What each trunk gives where all have the same marginal cost and together give the power."""
-    marks = sorted({mark for line in lines for mark in line.whole_share})
+    marks = sorted(chain.from_iterable([line.whole_share for line in lines]))
     low, high = 0, len(marks) - 1
     while low < high:
         middle = (low + high) // 2
@@ -295,59 +281,14 @@ def _sums_kw(power_kw: float, lines: Sequence[_Line]) -> list[float]:
     return found
 
 
-def _supply(part: Part, run: Run) -> _Supply:
+def _supply(part: Part, run: Run, knee_kw: float) -> Supply:
     slope = part.slope_share + part.pull_share
     double = 2.0 * part.quadratic_per_kw
     full_share = slope + double * part.most_kw
     if run is Run.ON or part.fixed_kw <= 0.0:
         flat = double * part.most_kw <= 0.0
-        return _Supply(slope, part.most_kw if flat else 0.0, full_share, part.most_kw)
-    knee_kw = _knee_kw(part)
+        return Supply(slope, part.most_kw if flat else 0.0, full_share, part.most_kw)
     if knee_kw < part.most_kw:
-        return _Supply(slope + double * knee_kw, knee_kw, full_share, part.most_kw)
+        return Supply(slope + double * knee_kw, knee_kw, full_share, part.most_kw)
     jump_share = slope + part.quadratic_per_kw * part.most_kw + part.fixed_kw / part.most_kw
-    return _Supply(jump_share, part.most_kw, jump_share, part.most_kw)
-
-
-def _line(supplies: Sequence[_Supply], trunk: Trunk) -> _Line:
-    """Add up the parts of a trunk, up to what it lets through."""
-    events: list[tuple[float, float, float]] = []  # marginal cost, jump, change of the rise
-    for jump_share, jump_kw, full_share, most_kw in supplies:
-        rise = 0.0
-        if full_share > jump_share:
-            rise = (most_kw - jump_kw) / (full_share - jump_share)
-            events.append((full_share, 0.0, -rise))
-        events.append((jump_share, jump_kw, rise))
-    events.sort()
-    at = events[0][0] if events else 0.0
-    own_share, sums_kw = [at], [0.0]
-    sum_kw = rising = 0.0
-    for mark, jump_kw, change in events:
-        if mark > at:
-            sum_kw += max(rising, 0.0) * (mark - at)
-            at = mark
-            own_share.append(at)
-            sums_kw.append(sum_kw)
-        rising += change
-        if jump_kw > 0.0:
-            sum_kw += jump_kw
-            own_share.append(at)
-            sums_kw.append(sum_kw)
-    if sum_kw > trunk.most_kw:
-        _cut(own_share, sums_kw, trunk.most_kw)
-    double, offset_kw = 2.0 * trunk.quadratic_per_kw, trunk.offset_kw
-    whole_share = [
-        each + double * (sum_kw + offset_kw)
-        for each, sum_kw in zip(own_share, sums_kw, strict=True)
-    ]
-    return _Line(own_share, whole_share, sums_kw)
-
-
-def _cut(own_share: list[float], sums_kw: list[float], most_kw: float) -> None:
-    """End a line, in place, where the trunk is full."""
-    at = bisect_left(sums_kw, most_kw)
-    if at > 0:
-        share = (most_kw - sums_kw[at - 1]) / (sums_kw[at] - sums_kw[at - 1])
-        own_share[at] = own_share[at - 1] + (own_share[at] - own_share[at - 1]) * share
-    sums_kw[at] = most_kw
-    del own_share[at + 1 :], sums_kw[at + 1 :]
+    return Supply(jump_share, part.most_kw, jump_share, part.most_kw)

@@ -1,8 +1,8 @@
 """A unit, and a limit on several of them, as a share sees them. Pure."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from vppd.campus.losses import LOSSLESS, NO_WIRES, Curve, LossModel, Wires
@@ -27,7 +27,7 @@ class Branch(Protocol):
 class Bound:
     """The most that some units together may give more, in the direction that is shared."""
 
-    units: frozenset[UnitId]
+    units: Collection[UnitId]
     most_kw: float
 
 
@@ -57,6 +57,12 @@ class Member:
         """What it can be at now in the direction of this power: in its room, within its ramp."""
         reach_kw = self.reach_out_kw if power_kw >= 0.0 else self.reach_in_kw
         return min(reach_kw, self.room_kw(power_kw))
+
+    def unramped(self) -> "Member":
+        """The same without a ramp; itself where the ramp reaches all of its room."""
+        if self.reach_out_kw >= self.out_kw and self.reach_in_kw >= self.in_kw:
+            return self
+        return replace(self, reach_out_kw=math.inf, reach_in_kw=math.inf)
 
 
 def member(
@@ -92,8 +98,8 @@ def bounds_of(
     """What every branch leaves in the direction of this power beside what is used of it."""
     found: list[Bound] = []
     for branch in branches:
-        used = sum(used_kw.get(unit, 0.0) for unit in branch.units)
+        used = sum([used_kw.get(unit, 0.0) for unit in branch.units]) if used_kw else 0.0
         limit = branch.limit
         most_kw = limit.high_kw - used if power_kw >= 0.0 else used - limit.low_kw
-        found.append(Bound(frozenset(branch.units), max(most_kw, 0.0)))
+        found.append(Bound(branch.units, max(most_kw, 0.0)))
     return tuple(found)

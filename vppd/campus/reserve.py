@@ -97,20 +97,34 @@ def pulled(
     """Each unit with the pull of its SoC, for the strategy `losses`: a unit above the mean is
     cheaper to discharge by balance_weight for each 100 %, and by the imbalance weight for what it
     is beyond half of what is allowed, so that nothing steps when the alarm comes."""
-    known = [(each.energy_kwh, each.soc_pct) for each in members if each.soc_pct is not None]
-    energy_kwh = sum(kwh for kwh, _ in known)
+    socs = [(each.energy_kwh, each.soc_pct) for each in members]
+    return [
+        replace(each, pull_share=pull_share) if pull_share else each
+        for each, pull_share in zip(members, pulls(socs, losses, imbalance), strict=True)
+    ]
+
+
+def pulls(
+    socs: Sequence[tuple[float, float | None]], losses: LossSettings, imbalance: ImbalanceSettings
+) -> list[float]:
+    """The pull of each unit's SoC, kW a kW, from energy in kWh and SoC in % (None: not known)."""
+    known = [(kwh, soc_pct) for kwh, soc_pct in socs if soc_pct is not None]
+    energy_kwh = sum([kwh for kwh, _ in known])
     if energy_kwh <= 0.0 or (losses.balance_weight == 0.0 and imbalance.weight == 0.0):
-        return list(members)
-    mean_pct = sum(kwh * soc_pct for kwh, soc_pct in known) / energy_kwh
+        return [0.0] * len(socs)
+    mean_pct = sum([kwh * soc_pct for kwh, soc_pct in known]) / energy_kwh
     weight = imbalance.weight if imbalance.of == "soc" else 0.0
-    made: list[Member] = []
-    for each in members:
-        away_pct = each.soc_pct - mean_pct if each.soc_pct is not None else 0.0
-        beyond_pct = max(abs(away_pct) - imbalance.max_pct / 2.0, 0.0)
-        beyond_pct = beyond_pct if away_pct >= 0.0 else -beyond_pct
-        pull_share = -(losses.balance_weight * away_pct + weight * beyond_pct) / 100.0
-        made.append(replace(each, pull_share=pull_share) if pull_share else each)
-    return made
+    level_pct, balance = imbalance.max_pct / 2.0, losses.balance_weight
+    found: list[float] = []
+    for _, soc_pct in socs:
+        away_pct = 0.0 if soc_pct is None else soc_pct - mean_pct
+        beyond_pct = 0.0
+        if away_pct > level_pct:
+            beyond_pct = away_pct - level_pct
+        elif away_pct < -level_pct:
+            beyond_pct = away_pct + level_pct
+        found.append(-(balance * away_pct + weight * beyond_pct) / 100.0)
+    return found
 
 
 def _candidates(

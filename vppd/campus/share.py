@@ -7,11 +7,11 @@ to cut and units elsewhere make up for it at once; what is pinned counts against
 back by one is told so. Pure; kW, positive towards the grid.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vppd.campus.dispatch import Branch, Member, Strategy, bounds_of, fill, in_tree
+from vppd.campus.dispatch import Branch, Member, Strategy, bounds_of
+from vppd.campus.pour import by_weight, in_tree, places
 from vppd.campus.tree import fitted, held_back
 from vppd.core.model import Request, UnitId
 
@@ -55,7 +55,7 @@ def share(
 ) -> Shares:
     """One tick's requests, one for each member; `branches` are the limits of the tree, leaves
     first."""
-    free = [each for each in members if each.id not in ask.pins_kw]
+    free = [each for each in members if each.id not in ask.pins_kw] if ask.pins_kw else members
     base_kw = rest_kw(ask)
     pinned_kw = _pinned(ask, members, branches)
     if base_kw * ask.droop_kw < 0.0:
@@ -65,10 +65,9 @@ def share(
         droop = _spread(ask, members, base, branches, pinned_kw)
     short_base_kw = base_kw - sum(base.values())
     short_droop_kw = ask.droop_kw - sum(droop.values())
-    powers_kw = {
-        each.id: base.get(each.id, 0.0) + droop.get(each.id, 0.0) + pinned_kw.get(each.id, 0.0)
-        for each in members
-    }
+    powers_kw = {id_: each_kw + droop.get(id_, 0.0) for id_, each_kw in base.items()}
+    for id_, pin_kw in pinned_kw.items():
+        powers_kw[id_] = pin_kw + droop.get(id_, 0.0)
     held = held_back(
         powers_kw, free, branches, base_kw + ask.droop_kw, short_base_kw + short_droop_kw
     )
@@ -103,26 +102,22 @@ def _spread(
     pinned_kw: Mapping[UnitId, float],
 ) -> dict[UnitId, float]:
     """Droop over the room that base leaves, by fitness first, then wherever there is room."""
-    takers: list[Member] = []
     sign = 1.0 if ask.droop_kw >= 0.0 else -1.0
+    takers: list[UnitId] = []
+    left_kw: list[float] = []
+    weights: list[float] = []
     for each in members:
-        if each.id not in ask.pins_kw or each.id in ask.droop_on_pins:
-            used_kw = sign * (base_kw.get(each.id, 0.0) + ask.pins_kw.get(each.id, 0.0))
-            left_kw = max(each.room_kw(ask.droop_kw) - used_kw, 0.0)
-            takers.append(_free_by(each, left_kw))
-
-    def by_fitness(power_kw: float, members: Sequence[Member]) -> dict[UnitId, float]:
-        rooms_kw = {each.id: each.room_kw(power_kw) for each in members}
-        weights = {id_: room_kw * ask.fitness.get(id_, 1.0) for id_, room_kw in rooms_kw.items()}
-        return fill(power_kw, weights, {each.id: each.reach_kw(power_kw) for each in members})
-
-    bounds = bounds_of(branches, ask.droop_kw, {**base_kw, **pinned_kw})
-    return in_tree(by_fitness)(ask.droop_kw, takers, bounds)
-
-
-def _free_by(each: Member, left_kw: float) -> Member:
-    """The unit with so much room each way, and no ramp: that is for the base alone."""
-    return replace(each, out_kw=left_kw, in_kw=left_kw, reach_out_kw=math.inf, reach_in_kw=math.inf)
+        id_ = each.id
+        pinned = id_ in ask.pins_kw
+        if not pinned or id_ in ask.droop_on_pins:
+            used_kw = base_kw.get(id_, 0.0) + (ask.pins_kw[id_] if pinned else 0.0)
+            room_kw = max(each.room_kw(ask.droop_kw) - sign * used_kw, 0.0)
+            takers.append(id_)
+            left_kw.append(room_kw)
+            weights.append(room_kw * ask.fitness.get(id_, 1.0))
+    bounds = bounds_of(branches, ask.droop_kw, {**base_kw, **pinned_kw}) if branches else ()
+    sizes_kw = in_tree(by_weight(weights), abs(ask.droop_kw), left_kw, places(takers, bounds))
+    return {id_: sign * size_kw for id_, size_kw in zip(takers, sizes_kw, strict=True)}
 
 
 def _opposed(
@@ -138,8 +133,8 @@ def _opposed(
     pulls against a base without room still moves the site. The ramp is for the base alone."""
     base = strategy(base_kw, members, bounds_of(branches, base_kw, pinned_kw))
     total_kw = sum(base.values()) + droop_kw
-    members = [replace(each, reach_out_kw=math.inf, reach_in_kw=math.inf) for each in members]
-    shares = strategy(total_kw, members, bounds_of(branches, total_kw, pinned_kw))
+    unramped = [each.unramped() for each in members]
+    shares = strategy(total_kw, unramped, bounds_of(branches, total_kw, pinned_kw))
     return base, {id_: shares[id_] - each_kw for id_, each_kw in base.items()}
 
 

@@ -1,7 +1,6 @@
 """The limits of the tree (feeders, connection) as a share sees them: what gets through, what fixed
 powers leave of it, and who is held back. Pure; kW, positive towards the grid."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from vppd.campus.member import Bound, Branch, Member
@@ -16,9 +15,9 @@ def through_kw(able_kw: Mapping[UnitId, float], bounds: Sequence[Bound]) -> floa
     its own; what is behind it then counts as one. `able_kw` is of magnitudes."""
     left_kw = dict(able_kw)
     for bound in bounds:
-        behind = sorted(bound.units & left_kw.keys())
+        behind = [id_ for id_ in bound.units if id_ in left_kw]
         if behind:
-            sum_kw = sum(left_kw.pop(id_) for id_ in behind)
+            sum_kw = sum([left_kw.pop(id_) for id_ in behind])
             left_kw[behind[0]] = min(sum_kw, bound.most_kw)
     return sum(left_kw.values())
 
@@ -45,21 +44,26 @@ def held_back(
     all free units stand behind holds nobody as long as nothing is short. A unit that gives nothing
     is held where nothing is left for it, else it is idle by choice."""
     held: dict[UnitId, tuple[Limit, ...]] = {}
-    sign = math.copysign(1.0, wanted_kw)
-    left = {
-        each.id for each in free if each.room_kw(sign) - sign * powers_kw.get(each.id, 0.0) > AT_KW
-    }
-    if abs(wanted_kw) <= AT_KW or not left:
+    sign = 1 if wanted_kw >= 0.0 else -1
+    if abs(wanted_kw) <= AT_KW:
         return held
-    for branch in branches:
-        behind = [each.id for each in free if each.id in branch.units]
+    at_limit = [branch for branch in branches if _is_full(branch, powers_kw, sign)]
+    if not at_limit:
+        return held
+    rooms_kw = {each.id: each.room_kw(sign) for each in free}
+    for branch in at_limit:
+        behind = [id_ for id_ in branch.units if id_ in rooms_kw]
         if len(behind) == len(free) and abs(short_kw) <= AT_KW:
             continue
-        most_kw = branch.limit.high_kw if sign > 0.0 else -branch.limit.low_kw
-        if most_kw - sign * sum(powers_kw.get(id_, 0.0) for id_ in branch.units) > AT_KW:
-            continue
-        shut = sign * sum(powers_kw.get(id_, 0.0) for id_ in behind) <= AT_KW
-        for id_ in behind:
-            if id_ in left and (shut or sign * powers_kw.get(id_, 0.0) > AT_KW):
+        given_kw = [sign * powers_kw.get(id_, 0.0) for id_ in behind]
+        shut = sum(given_kw) <= AT_KW
+        for id_, each_kw in zip(behind, given_kw, strict=True):
+            if rooms_kw[id_] - each_kw > AT_KW and (shut or each_kw > AT_KW):
                 held[id_] = (*held.get(id_, ()), branch.limit)
     return held
+
+
+def _is_full(branch: Branch, powers_kw: Mapping[UnitId, float], sign: int) -> bool:
+    """Whether nothing more gets through in this direction."""
+    most_kw = branch.limit.high_kw if sign > 0 else -branch.limit.low_kw
+    return most_kw - sign * sum([powers_kw.get(id_, 0.0) for id_ in branch.units]) <= AT_KW

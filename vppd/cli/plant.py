@@ -5,12 +5,14 @@ import json
 import signal
 import sys
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from vppd.cli.words import table
+from vppd.core.ports import Clock
 from vppd.core.settings import Settings
+from vppd.sim.exchange import SimulatedExchange, exchange_at
 from vppd.sim.faults.door import request
 from vppd.sim.plant import serve
 from vppd.spine.clock import SystemClock
@@ -25,6 +27,7 @@ TARGETS = {
     "input": "INPUT",
     "pmu": "PMU",
     "grid": "grid",
+    "exchange": "exchange",
 }
 
 
@@ -40,10 +43,12 @@ def serve_plant(
     faults: Path | None,
     words: str,
     *,
+    exchange: Path | None = None,
     with_parent: bool,
 ) -> None:
     """Serve until a signal, or with the parent until it is gone. `words` are printed once every
-    address is open. Raises OSError and ValueError as the plant does."""
+    address is open. `exchange` is a socket on which an exchange is simulated too; its books are
+    kept beside it. Raises OSError and ValueError as the plant does."""
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
@@ -53,25 +58,36 @@ def serve_plant(
         if with_parent:
             # nothing is ever written to it: its end is the end of the parent, however that came
             loop.add_reader(sys.stdin.fileno(), ended.set)
+        clock = SystemClock()
         with suppress(_Ended):
             try:
-                async with asyncio.TaskGroup() as tasks:
+                async with AsyncExitStack() as open_now, asyncio.TaskGroup() as tasks:
+                    hall: SimulatedExchange | None = None
+                    if exchange is not None:
+                        hall = exchange_for(settings, clock, exchange, seed)
+                        await open_now.enter_async_context(hall)
                     tasks.create_task(_until(ended))
                     tasks.create_task(
                         serve(
                             settings,
                             trace=trace,
                             seed=seed,
-                            clock=SystemClock(),
+                            clock=clock,
                             faults_socket=faults,
                             ready=lambda: print(words, flush=True),
                             fps=fps,
+                            exchange=hall,
                         )
                     )
             except BaseExceptionGroup as group:
                 raise group.exceptions[0] from None
 
     asyncio.run(run())
+
+
+def exchange_for(settings: Settings, clock: Clock, path: Path, seed: int) -> SimulatedExchange:
+    """An exchange with this site's gates and terms on a Unix socket."""
+    return exchange_at(path, settings.market, clock, seed, path.with_suffix(".books.json"))
 
 
 async def _until(ended: asyncio.Event) -> None:

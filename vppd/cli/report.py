@@ -27,6 +27,7 @@ from vppd.cli.report_journal import (
     journal_in,
     rows_of,
 )
+from vppd.cli.report_rolled import only_rolled
 from vppd.core.response_rules import ResponseRules, rules_at
 from vppd.grid.band_time import BandClock, BandTime
 from vppd.grid.verdicts import grade
@@ -65,10 +66,11 @@ def frequency_report(state: Path, month: date, zone: ZoneInfo, form: str) -> str
         told = [
             judged(event, rows_of(journal, event), zone) for event in events_in(journal, begin, end)
         ]
+        rolled = only_rolled(journal, begin, end, zone)
     if form == "csv":
         return _days_csv(days)
     title = f"Frequency in {month:%Y-%m}"
-    return _rendered(Document(title, [*_month(days, told, zone)]), form)
+    return _rendered(Document(title, [*rolled, *_month(days, told, zone)]), form)
 
 
 def events_report(state: Path, zone: ZoneInfo) -> list[str]:

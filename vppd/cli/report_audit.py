@@ -5,7 +5,6 @@ sorted, no spaces) without `hash`. The first follows 64 zeros. Who changes, drop
 breaks every hash after it; the last hash, kept elsewhere, proves the whole file.
 """
 
-import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -15,9 +14,9 @@ from typing import Any
 
 from vppd.cli.report_market_rows import market_journal
 from vppd.market.blocks import Block
+from vppd.spine.chain import START, ChainBroken, canonical, link
 from vppd.spine.schema import micros
 
-START = "0" * 64
 TABLES = {  # everything ever written, not only what rules now; in the order of writing
     "market_bid": "block_at",
     "market_result": "block_at",
@@ -25,10 +24,6 @@ TABLES = {  # everything ever written, not only what rules now; in the order of 
     "settlement_line": "block_at",
     "command": "at",
 }
-
-
-class ChainBroken(ValueError):  # noqa: N818 - named for what was found
-    """A line that does not follow from the one before; the message says which."""
 
 
 def audit_text(state: Path, first: date, last: date) -> str:
@@ -43,8 +38,8 @@ def chained(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
     before = START
     for place, row in enumerate(rows, start=1):
         body = {"seq": place, **row}
-        before = _hash(before, body)
-        yield _canonical({**body, "hash": before})
+        before = link(before, canonical(body))
+        yield canonical({**body, "hash": before})
 
 
 def verified(text: str) -> tuple[int, str]:
@@ -56,7 +51,7 @@ def verified(text: str) -> tuple[int, str]:
             told = body.pop("hash")
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ChainBroken(f"line {number}: no line of an audit file") from error
-        before = _hash(before, body)
+        before = link(before, canonical(body))
         if told != before:
             raise ChainBroken(f"line {number}: it does not follow from the lines before")
         count = number
@@ -80,11 +75,3 @@ def _rows(journal: sqlite3.Connection, begin: Block, end: Block) -> Iterator[dic
             row = dict(zip(names, values, strict=True))
             parts.append(((row["at"], rank, row["id"]), {"table": table, **row}))
     yield from (row for _, row in sorted(parts, key=lambda each: each[0]))
-
-
-def _hash(before: str, body: dict[str, Any]) -> str:
-    return hashlib.sha256((before + _canonical(body)).encode()).hexdigest()
-
-
-def _canonical(body: dict[str, Any]) -> str:
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -2,11 +2,11 @@
 `?`, power is positive towards the grid, times are the site's."""
 
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from vppd.cli.alarm_crowd import gathered
 from vppd.cli.capability_lines import capability_lines
+from vppd.cli.journal_words import journal_lines, journal_words
 from vppd.cli.unit_table import owner_lines, reactive_line, unit_sections
 from vppd.cli.wire import Json
 from vppd.cli.words import UNKNOWN, codes, number, span, table
@@ -42,8 +42,9 @@ def status(view: Json) -> list[str]:
     lines.append(
         f"ticks {ticks['count']}, late {ticks['late']}, "
         f"lag p99 {number(ticks['lag_p99_ms'], '.1f')} ms; "
-        f"{_journal_words(view.get('diagnostics', {}))}"
+        f"{journal_words(view.get('diagnostics', {}))}"
     )
+    lines += journal_lines(view.get("diagnostics", {}))
     return lines
 
 
@@ -333,13 +334,6 @@ def _source_words(site: Json) -> str:
     if not source or (source == "idle" and abs(site.get("base_kw") or 0.0) > CALM_KW):
         return ""
     return f" ({source})"
-
-
-def _journal_words(diagnostics: Mapping[str, Any]) -> str:
-    journal = diagnostics.get("journal")
-    if not isinstance(journal, dict):
-        return "journal not shown"
-    return f"journal FAILED: {journal['failed']}" if journal.get("failed") else "journal fine"
 
 
 def _plan_line(each: Json) -> str:

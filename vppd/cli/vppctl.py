@@ -8,23 +8,30 @@ import argparse
 import functools
 import json
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from vppd.cli import event_lines, order_lines, tables, unit_table
+from vppd.cli import event_lines, market_lines, market_words, order_lines, tables, unit_table
+from vppd.cli.values import (
+    curve_points,
+    duration_s,
+    power_factor,
+    power_kw,
+    power_or_release,
+)
 from vppd.cli.wire import DaemonAbsent, Json, Reply, ask, fetch, follow
 from vppd.cli.words import localised
 
 SOCKET = "/run/vppd/vppd.sock"
 STATE = "/var/lib/vppd"
+CONFIG = "/etc/vppd"
+DAY_S = 86_400.0
 FINE, REFUSED, WRONG, ABSENT = 0, 1, 2, 3
 # of an inverter, as field.sunspec_curves.CurveKind
 KINDS = ("volt_var", "volt_watt", "frequency_droop", "watt_var")
-SIZES_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 SHOW = object()  # no power was given
 
@@ -56,54 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 # ---- the words ------------------------------------------------------------------------------
 
 
-def duration_s(text: str) -> float:
-    """Seconds of 90s, 15m, 2h, 1h30m or plain seconds. Raises ArgumentTypeError."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        return sum(float(number) * SIZES_S[unit] for number, unit in parts)
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    raise argparse.ArgumentTypeError(f"{text}: a time is 90s, 15m, 2h or 1h30m")
-
-
-def power_kw(text: str) -> float:
-    """kW, plus is discharge. Raises ArgumentTypeError."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not abs(value) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: power is a number of kW, minus is charging")
-    return value
-
-
-def curve_points(text: str) -> list[list[float]]:
-    """Points of a curve as x:y,x:y. Raises ArgumentTypeError."""
-    try:
-        points = [[float(each) for each in pair.split(":")] for pair in text.split(",")]
-    except ValueError:
-        points = [[]]
-    if any(len(point) != 2 for point in points):  # noqa: PLR2004  x and y
-        raise argparse.ArgumentTypeError(f"{text}: points are X:Y,X:Y,...")
-    return points
-
-
-def power_factor(text: str) -> float:
-    """Above 0 to 1. Raises ArgumentTypeError."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0.0 < value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text}: a power factor is above 0 and up to 1")
-    return value
-
-
-def power_or_release(text: str) -> float | None:
-    """kW, or None for the word release. Raises ArgumentTypeError."""
-    return None if text == "release" else power_kw(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     keep = argparse.SUPPRESS  # so that the options work before and after the verb
@@ -122,13 +81,13 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    verb("status", "the site on one screen", _shows("/v1/status", tables.status))
+    verb("status", "the site on one screen", _shows("/v1/status", market_lines.status))
     verb("units", "every unit in one line", _shows("/v1/units", tables.units))
     unit = verb("unit", "everything about one unit", _unit)
     unit.add_argument("unit", metavar="UNIT")
     verb("campus", "the hierarchy and what it can do now", _shows("/v1/campus", tables.campus))
     verb("frequency", "the frequency and its sources", _shows("/v1/frequency", tables.frequency))
-    verb("market", "what is sold", _shows("/v1/market/portfolio", tables.acted))
+    market_words.add(verb("market", "what is sold, why, or stop it", _market))
     verb("alarms", "standing alarms and what to do", _shows("/v1/alarms", tables.alarms))
     verb("violations", "broken safety rules", _shows("/v1/safety/violations", tables.violations))
     events = verb("events", "what happened lately", _events)
@@ -186,7 +145,14 @@ def _commands(verb: Callable[..., argparse.ArgumentParser]) -> None:
     droop = verb("droop", "switch the answer to frequency", _droop)
     droop.add_argument("switch", choices=("on", "off"))
     verb("reload", "read the configuration again", _acts("POST", "/v1/reload"))
-    verb("top", "the status, live", _top)
+    pack = verb("bundle", "one file for a bug report, without credentials", _bundle)
+    pack.add_argument("file", metavar="FILE", type=Path, help="vppd-report.tar.gz; a new file")
+    pack.add_argument("--config", type=Path, default=Path(CONFIG), help=f"(default {CONFIG})")
+    pack.add_argument(
+        "--last", dest="last_s", type=duration_s, default=DAY_S, metavar="TIME", help="24h, 2d"
+    )
+    top = verb("top", "the site on one screen, live", _top)
+    top.add_argument("--once", action="store_true", help="one picture, then end")
 
 
 def _named(event: argparse.ArgumentParser) -> None:
@@ -259,6 +225,27 @@ def _unit(words: Words) -> int:
 def _why(words: Words) -> int:
     at = f"?at={quote(words.at, '')}" if words.at else ""
     return _do(words, ("GET", f"/v1/units/{quote(words.unit, '')}/why{at}", None), tables.why)
+
+
+def _bundle(words: Words) -> int:
+    from vppd.cli import bundle  # noqa: PLC0415  sqlite is slow to import
+
+    places = bundle.places_of(words.config, Path(words.state), words.socket)
+    try:
+        bundle.bundle(words.file, places, words.last_s, _progress)
+    except OSError as error:
+        print(f"vppctl: {error}", file=sys.stderr)
+        return REFUSED
+    print(f"{words.file}: written; `vppd replay {words.file}` computes its decisions again")
+    return FINE
+
+
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _market(words: Words) -> int:
+    return _do(words, *market_words.call(words))
 
 
 def _event(words: Words) -> int:
@@ -350,7 +337,7 @@ def _events(words: Words) -> int:
 def _top(words: Words) -> int:
     from vppd.cli.live import top  # noqa: PLC0415  rich is slow to import
 
-    return top(words.socket)
+    return top(words.socket, once=words.once)
 
 
 # ---- asking ---------------------------------------------------------------------------------

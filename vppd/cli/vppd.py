@@ -13,6 +13,9 @@ import click
 
 from vppd import config as configuration
 from vppd.cli.backtest_command import backtest_command
+from vppd.cli.day_command import day_command
+from vppd.cli.journal_commands import audit_group, backup_command, export_command
+from vppd.cli.market_commands import market_group
 from vppd.cli.money_commands import audit_command, cerc_command, market_command, settle_command
 from vppd.cli.report_options import (
     STATE_DIR,
@@ -60,6 +63,7 @@ def run(config_dir: Path, state: Path, socket: Path) -> None:
 @click.option("--seed", type=int, help="of everything random; default: as configured")
 @click.option("--fps", type=click.IntRange(1, 50), default=10, help="frames a second of each PMU")
 @click.option("--faults", type=_file, help="Unix socket that takes faults while it runs")
+@click.option("--exchange", type=_file, help="Unix socket on which an exchange is simulated too")
 @click.option("--with-parent", is_flag=True, help="end when standard input ends")
 def sim(
     config_dir: Path,
@@ -67,6 +71,7 @@ def sim(
     seed: int | None,
     fps: int,
     faults: Path | None,
+    exchange: Path | None,
     with_parent: bool,
 ) -> None:
     """Serve a simulated plant at the configured addresses, by the real protocols."""
@@ -78,7 +83,9 @@ def sim(
     seed = settings.simulation.seed if seed is None else seed
     words = f"{settings.site.id}: serving {_size(settings)}"
     try:
-        serve_plant(settings, trace, seed, fps, faults, words, with_parent=with_parent)
+        serve_plant(
+            settings, trace, seed, fps, faults, words, exchange=exchange, with_parent=with_parent
+        )
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
 
@@ -207,10 +214,13 @@ def report(context: click.Context, sql: bool) -> None:
         click.echo(context.get_help())
 
 
-for _command in (market_command, cerc_command, audit_command):
+for _command in (day_command, market_command, cerc_command, audit_command):
     report.add_command(_command)
 main.add_command(settle_command)
 main.add_command(backtest_command)
+main.add_command(market_group)
+for _command in (audit_group, backup_command, export_command):
+    main.add_command(_command)
 
 
 @report.command("event")
@@ -260,6 +270,23 @@ def report_events(state: Path, timezone: str) -> None:
         raise click.ClickException(str(error)) from error
     for line in lines or ["no frequency events"]:
         click.echo(line)
+
+
+@main.command(short_help="Compute recorded decisions again.")
+@click.argument("words", nargs=-1, metavar="[BUNDLE] [FROM [TO]]")
+@click.option("--state", type=_directory, default=STATE_DIR, help="where it is recorded")
+@click.option("--what-if", "changes", multiple=True, metavar="KEY=VALUE", help="another setting")
+@click.option("--each", is_flag=True, help="a line for each tick that differs, not for each run")
+def replay(words: tuple[str, ...], state: Path, changes: tuple[str, ...], each: bool) -> None:
+    """Compute every recorded decision again, of a state directory or of a BUNDLE.
+
+    FROM and TO are times as 2026-11-22T18:30:00Z. Exit 0 when every decision is bit for bit what it
+    was, 1 when not. --what-if shows which ticks another setting would have changed, and why, as
+    droop.droop_pct=4 or units.B1.safety.soc_min_pct=20; what was measured stays as recorded.
+    """
+    from vppd.cli import replay_command  # noqa: PLC0415 - it loads the daemon
+
+    sys.exit(replay_command.run(words, state, changes, each=each))
 
 
 @main.command(short_help="Show what a configuration key means.")

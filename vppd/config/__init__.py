@@ -3,6 +3,7 @@
 yaml and pydantic are imported here and nowhere else.
 """
 
+from vppd.config.change import changed
 from vppd.config.devices import load_bms, load_profile, shipped_bms, shipped_profiles
 from vppd.config.document import ConfigError, Finding, Loaded
 from vppd.config.loader import load
@@ -12,6 +13,7 @@ __all__ = [
     "ConfigError",
     "Finding",
     "Loaded",
+    "changed",
     "explain",
     "load",
     "load_bms",

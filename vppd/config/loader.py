@@ -12,6 +12,7 @@ from typing import Any
 from vppd.config.dbc import bus_rules
 from vppd.config.devices import models
 from vppd.config.document import Block, Document, Finding, Loaded
+from vppd.config.market_rules import MARKET_RULES
 from vppd.config.oddities import ODDITIES
 from vppd.config.reference import FILES, UNWRAPPED, keys_of, missing, nearest
 from vppd.config.rules import RULES, judge
@@ -34,7 +35,7 @@ def load(directory: Path) -> Loaded:
     known, findings = models(directory, documents["field.yaml"], parts)
     settings = Settings(**parts, **known, config_dir=str(directory))
     sections = {name: documents[file] for file, names in FILES.items() for name in names}
-    rules = (*RULES, bus_rules, *ODDITIES)
+    rules = (*RULES, *MARKET_RULES, bus_rules, *ODDITIES)
     judge(sections, (breach for rule in rules for breach in rule(settings)))
     found = [each for document in documents.values() for each in document.in_order()]
     found += [*findings, *_strangers(directory)]

@@ -21,7 +21,10 @@ from vppd.core.settings import ID, Settings
 from vppd.core.settings_market import DAY, HHMM
 
 FILES: Mapping[str, tuple[str, ...]] = {
-    "vppd.yaml": ("site", "mode", "journal", "api", "clock", "simulation", "mqtt"),
+    "vppd.yaml": (
+        *("site", "mode", "journal", "recorder", "api", "clock", "simulation", "mqtt", "metrics"),
+        "web",
+    ),
     "field.yaml": ("units", "interlock_inputs", "meter"),
     "campus.yaml": ("country", "dispatch", "rules"),
     "grid.yaml": (

@@ -46,7 +46,7 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 def _schema(kind: type) -> Any:
     """A strict pydantic type for a settings class; validating a mapping gives the class back."""
     fields: dict[str, Any] = {
-        name: (_annotated(key.kind, key.bounds), ... if key.required else None)
+        name: (annotated(key.kind, key.bounds), ... if key.required else None)
         for name, key in keys_of(kind).items()
     }
     model = create_model(kind.__name__, __config__=_STRICT, **fields)
@@ -61,11 +61,11 @@ def _given(valid: BaseModel) -> dict[str, Any]:
     return {name: getattr(valid, name) for name in valid.model_fields_set}
 
 
-def _annotated(kind: Any, bounds: Any) -> Any:
+def annotated(kind: Any, bounds: Any) -> Any:
     """A type with its bounds, strict all the way down."""
     inner = without_none(kind)
     if inner is not kind:
-        return _annotated(inner, bounds) | None
+        return annotated(inner, bounds) | None
     if is_block(kind):
         return _schema(kind)
     if get_origin(kind) is Literal:
@@ -73,11 +73,11 @@ def _annotated(kind: Any, bounds: Any) -> Any:
     if get_origin(kind) is tuple:
         many: Any = tuple
         least = BeforeValidator(functools.partial(_at_least, bounds.get("min_length", 0)))
-        return Annotated[many[_annotated(inside(kind), {}), ...], Strict(False), least]
+        return Annotated[many[annotated(inside(kind), {}), ...], Strict(False), least]
     if inside(kind) is not kind:
         name, value = get_args(kind)
         named: Any = dict
-        return named[_annotated(name, {}), _annotated(value, {})]
+        return named[annotated(name, {}), annotated(value, {})]
     if isinstance(kind, type) and issubclass(kind, str) and kind is not str:
         return Annotated[kind, Strict(False)]  # an enum, given as its word
     return Annotated[kind, Field(**bounds)] if bounds else kind
@@ -102,7 +102,7 @@ def adapter_of(file: str) -> TypeAdapter[dict[str, Any]]:
     """What one file may hold; that a required section is there is checked by `_part`."""
     keys = keys_of(Settings)
     fields: dict[str, Any] = {
-        name: (_annotated(keys[name].kind, keys[name].bounds), None) for name in FILES[file]
+        name: (annotated(keys[name].kind, keys[name].bounds), None) for name in FILES[file]
     }
     part: Any = create_model(file, __config__=_STRICT, **fields)
     return TypeAdapter(Annotated[part, AfterValidator(_given)])

@@ -144,11 +144,19 @@ class Code(StrEnum):
     # the daemon itself
     JOURNAL_FAILED = "journal_failed"
     JOURNAL_DROPPED = "journal_dropped"
+    AUDIT_BROKEN = "audit_broken"
+    RECORDER_FAILED = "recorder_failed"
     TRIP_STATE_UNREADABLE = "trip_state_unreadable"
     CLOCK_NOT_SYNCHRONISED = "clock_not_synchronised"
     CLOCK_JUMPED = "clock_jumped"
     SCHEDULE_FAILED = "schedule_failed"
     ORDER = "order"
+    MARKET_SUBMISSION = "market_submission"
+    MARKET_RESULT = "market_result"
+    MARKET_PORTFOLIO = "market_portfolio"
+    MARKET_FORECAST = "market_forecast"
+    MARKET_SHORTFALL = "market_shortfall"
+    MARKET_ACCOUNT = "market_account"
     TASK_RESTARTED = "task_restarted"
     TICK_LATE = "tick_late"
     CONNECTION_CLIPPED = "connection_clipped"
@@ -294,6 +302,12 @@ MEANINGS: dict[Code, Meaning] = {
     Code.NODE_FORGOTTEN: Meaning(_I, "an announced node was taken off the list"),
     Code.JOURNAL_FAILED: Meaning(_C, "the journal cannot be written", "look at disk and space"),
     Code.JOURNAL_DROPPED: Meaning(_W, "journal rows were dropped"),
+    Code.AUDIT_BROKEN: Meaning(
+        _C, "rows of the journal are not as they were written", "run vppd audit verify"
+    ),
+    Code.RECORDER_FAILED: Meaning(
+        _W, "decisions are not recorded for replay", "look at disk and space"
+    ),
     Code.TRIP_STATE_UNREADABLE: Meaning(
         _E, "the trips of the last run cannot be read", "inspect the site, then vppctl reset"
     ),
@@ -301,6 +315,24 @@ MEANINGS: dict[Code, Meaning] = {
     Code.CLOCK_JUMPED: Meaning(_W, "wall time jumped"),
     Code.ORDER: Meaning(_I, "an order from the grid, or what became of it"),
     Code.SCHEDULE_FAILED: Meaning(_C, "the schedule cannot be used"),
+    Code.MARKET_SUBMISSION: Meaning(
+        _C, "a book was refused, missed its gate or may not have arrived", "vppctl market"
+    ),
+    Code.MARKET_RESULT: Meaning(
+        _W, "an auction's result is late, partial, contradictory or retracted", "vppctl market"
+    ),
+    Code.MARKET_PORTFOLIO: Meaning(
+        _W, "the exchange says that something else is held than the ledger", "vppctl market"
+    ),
+    Code.MARKET_FORECAST: Meaning(
+        _W, "books are made from less than the full forecast", "vppctl market why BLOCK"
+    ),
+    Code.MARKET_SHORTFALL: Meaning(
+        _C, "what was sold or bought cannot be delivered in full", "bring units back"
+    ),
+    Code.MARKET_ACCOUNT: Meaning(
+        _W, "the account of a block cannot be written", "look at the journal"
+    ),
     Code.TASK_RESTARTED: Meaning(_W, "a task failed and was restarted"),
     Code.TICK_LATE: Meaning(_W, "the tick was late"),
     Code.CONNECTION_CLIPPED: Meaning(_W, "measured load exceeds the connection limit"),

@@ -3,6 +3,8 @@
 A unit may have a controller, a BMS and an inverter, and some quantities come from two of them.
 """
 
+import math
+
 from vppd.core.asset import Asset
 from vppd.core.model import Point, Snapshot
 
@@ -40,16 +42,22 @@ def hottest_c(now: Snapshot, asset: Asset) -> float | None:
 
 
 def _spread(now: Snapshot, asset: Asset, points: tuple[Point, ...]) -> tuple[float, float] | None:
-    values = [now.fresh(asset.id, point) for point in points if point in asset.declared]
-    known = [value for value in values if value is not None]
-    return (min(known), max(known)) if known and len(known) == len(values) else None
+    low, high = math.inf, -math.inf
+    for point in points:
+        if point in asset.declared:
+            value = now.fresh(asset.id, point)
+            if value is None:
+                return None
+            low = min(low, value)
+            high = max(high, value)
+    return (low, high) if low <= high else None
 
 
 def shows_soc(asset: Asset) -> bool:
     """Whether any source declares a state of charge."""
-    return any(point in asset.declared for point in SOCS)
+    return not asset.declared.isdisjoint(SOCS)
 
 
 def shows_temperature(asset: Asset) -> bool:
     """Whether any source declares a temperature of the battery."""
-    return any(point in asset.declared for point in HOTTEST)
+    return not asset.declared.isdisjoint(HOTTEST)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from vppd.core.records_market import MarketRow
+from vppd.core.records_years import RollupRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,4 +163,5 @@ Row = (
     | TelemetryRow
     | KeptRow
     | MarketRow
+    | RollupRow
 )

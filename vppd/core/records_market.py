@@ -10,8 +10,8 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class MarketBidRow:
-    """One step of a bid and what became of it: `state` is planned, sent, accepted, refused or
-    unsure. `side` is sell or buy, `kind` single, self or block, `book` names the book."""
+    """One step of a bid and what became of it: `state` is planned, sent, accepted, refused, missed
+    or unsure. `side` is sell or buy, `kind` single, self or block, `book` names the book."""
 
     at: datetime
     block_at: datetime
@@ -62,7 +62,8 @@ class MarketBlockRow:
 
     `causes_json` splits the deviation by cause, MWh. `wear_rs` is what the energy discharged cost
     in life by the settings then in force, `usable_mwh` what the battery held. `rows_json` names the
-    rows it was made from.
+    rows it was made from. `metered_by` is meter (at the connection), units (the sum of what they
+    measure) or setpoints (of a stretch before a restart nothing else is left).
     """
 
     at: datetime
@@ -85,6 +86,7 @@ class MarketBlockRow:
     usable_mwh: float
     wear_rs: float
     rows_json: str = "[]"
+    metered_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,14 @@ from vppd.core.model import UnitId
 from vppd.core.profile import DeviceProfile, key
 from vppd.core.settings_campus import CampusRulesSettings
 from vppd.core.settings_evidence import EvidenceSettings
+from vppd.core.settings_journal import DiskSettings, KeepSettings
 from vppd.core.settings_market import MarketSettings
 from vppd.core.settings_mqtt import MqttSettings
+from vppd.core.settings_recorder import RecorderSettings
 from vppd.core.settings_response import FfrSettings, HeadroomSettings, RideThroughSettings
 from vppd.core.settings_scada import OrderSettings, ScadaSettings
 from vppd.core.settings_sources import SourceSettings
+from vppd.core.settings_web import MetricsSettings, WebSettings
 
 ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
@@ -40,6 +43,8 @@ class JournalSettings:
     retain_days: int = key("rows older than this are deleted", 365, ge=1, le=3660)
     max_mb: int = key("the file never grows beyond this; the oldest readings go first", 2048, ge=16)
     reading_row_s: float = key("one row a point at most this often", 1.0, ge=0.1, le=3600)
+    keep: KeepSettings = key("how long each kind of row is kept", KeepSettings)
+    disk: DiskSettings = key("how the disk is spared", DiskSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -434,10 +439,13 @@ class Settings:
         "simulation: vppd starts its own plant; hil: only the units marked simulate; hardware: none"
     )
     journal: JournalSettings = key("what is remembered", JournalSettings)
+    recorder: RecorderSettings = key("what is kept for replay", RecorderSettings)
     api: ApiSettings = key("who may ask on the socket", ApiSettings)
     clock: ClockSettings = key("whether wall time is trusted", ClockSettings)
     simulation: SimulationSettings = key("what the simulated plant plays", SimulationSettings)
     mqtt: MqttSettings | None = key("the link to the fleet by MQTT 5 (null: none)", None)
+    metrics: MetricsSettings = key("metrics for Prometheus", MetricsSettings)
+    web: WebSettings = key("the live page for a browser", WebSettings)
     units: tuple[UnitSettings, ...] = key("the batteries with their inverters", min_length=1)
     interlock_inputs: tuple[InterlockInputSettings, ...] = key("hardware interlocks", ())
     meter: MeterSettings | None = key(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vppd.core.profile import key
+from vppd.core.settings_exchange import WireSettings
+from vppd.core.settings_forecast import ForecastSettings
 
 DAY = r"^\d{4}-\d{2}-\d{2}$"
 HHMM = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
@@ -108,21 +110,11 @@ class ExchangeSettings:
     quantity_in_factor: float = key("quantities are divided by it when read", 100.0, gt=0)
     price_out_factor: float = key("Rs/MWh are multiplied by it when sent", 1.0, gt=0)
     price_in_factor: float = key("prices are divided by it when read", 100.0, gt=0)
-    submit_path: str = key("where bids are posted; not publicly known", "dam/api/v2/bid/submit")
-    verified: bool = key("a session on the exchange's test system went well", False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForecastSettings:
-    """How prices are foreseen."""
-
-    area: str = key("prices of this bid area", "S1")
-    history_days: int = key("so much of the journal's prices is learned from", 400, ge=14, le=1500)
-    train_max_s: float = key(
-        "training stops after so long; the ladder falls back", 60.0, gt=0, le=900
+    submit_path: str = key(
+        "where bids are posted; not publicly known", "{product}/api/v2/bid/submit"
     )
-    stale_h: float = key("a forecast older than this is not used", 30.0, gt=0, le=240)
-    scenarios: int = key("price paths drawn", 20, ge=5, le=100)
+    verified: bool = key("a session on the exchange's test system went well", False)
+    words: WireSettings = key("its paths and the names in its answers", WireSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +135,9 @@ class MarketSettings:
         "at every price, with a hurdle learned from the forecast's error; aggressive: no hurdle",
         "adaptive",
     )
-    rtm_hurdle_rs_per_mwh: float = key("a real-time trade must promise so much more", 1000.0, ge=0)
+    rtm_hurdle_rs_per_mwh: float = key(
+        "conservative: a real-time trade must promise at least so much more", 1000.0, ge=0
+    )
     battery: BatterySettings = key("the site as one battery", BatterySettings)
     risk: RiskSettings = key("limits with a veto", RiskSettings)
     exchange: ExchangeSettings = key("where bids go", ExchangeSettings)

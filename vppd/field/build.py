@@ -169,7 +169,7 @@ class _Builder:
         return link
 
     def _presence(self, name: UnitId) -> Presence:
-        presence = Presence(name, self._report)
+        presence = Presence(name, self._report, len(self._settings.units))
         self.made.presences.append(presence)
         return presence
 

@@ -33,9 +33,12 @@ from vppd.field.bounds import shutter, spared, up_to
 from vppd.field.feeders import Feeder, Feeders, fit_active, fit_reactive, quiet
 from vppd.field.interlocks import RULES, needs
 from vppd.field.latches import HELD, Latch, Latches
+from vppd.field.memory import GateMemory, remembered, remind
 from vppd.field.rule import Look, Rule, Verdict, applying
 from vppd.field.standing import Standing, parts_of, since_s
-from vppd.field.ward import Want, Ward, ghost_kw, state_of, want
+from vppd.field.ward import Want, Ward, ghost_kw, limits_of, state_of, want
+from vppd.spine.recorder import UNRECORDED, Unrecorded
+from vppd.spine.tape import Act
 
 LEASE_S = 1.0  # a device may hold a setpoint so long without hearing from the tick
 DEADMAN_S = 0.5
@@ -67,16 +70,17 @@ class Gate:
         audit: Audit,
         clock: Clock,
         rules: Sequence[Rule] = RULES,
+        tape: Unrecorded = UNRECORDED,
     ) -> None:
-        """`inputs` maps each hardware interlock to its scope."""
+        """`inputs` maps each hardware interlock to its scope; `tape` is told of every call."""
         self._clock, self._latches, self._audit, self._feeders = clock, latches, audit, feeders
+        self._tape, self._rules = tape, rules
         self._inputs = dict(inputs)
         self._judged: Snapshot | None = None
         self._stopping = False
         self._dead = False
         self._started_s = self._asked_s = clock.now_s()
         self._silent: dict[str, list[Limit]] = {}
-        self._rules = rules
         self._units: dict[UnitId, Ward] = {}
         for asset in assets:
             applicable = applying(rules, asset)
@@ -98,6 +102,10 @@ class Gate:
 
     def trip(self, scope: str, code: Code, text: str, by: str) -> None:
         """Latch a shutdown of a scope; an operator's emergency stop is one."""
+        self._note("trip", scope, code, text, by)
+        self._trip(scope, code, text, by)
+
+    def _trip(self, scope: str, code: Code, text: str, by: str) -> None:
         if self._latches.trip(scope, code, text, self._clock.utc(), by):
             self._judged = None  # whatever was judged at this instant is judged again
             self._audit.alarm(code, UnitId(scope), True, text)
@@ -105,19 +113,21 @@ class Gate:
     def reset(self, scope: str, by: str) -> tuple[Latch, ...]:
         """Undo the trips of a scope. A cause that is still there trips again: at the next
         tick, or for a fault that the device itself latches, when it was told to reset it too."""
+        now_s = self._note("reset", scope, by)
         gone = self._latches.reset(scope, self._clock.utc(), by)
         for latch in gone:
             self._audit.alarm(latch.code, UnitId(scope), False, f"reset by {by}")
         for unit in self._units.values():
             if scope in (SITE, unit.asset.building, unit.asset.id):
                 unit.standing.pardon()
-                unit.pardoned_s = self._clock.now_s()
+                unit.pardoned_s = now_s
                 if unit.actuator is not None:
                     unit.actuator.reset_alarms()
         return gone
 
     def disable(self, unit: UnitId, by: str) -> None:
         """Hold one unit at 0 until enabled, over restarts."""
+        self._note("disable", unit, by)
         self._judged = None
         self._latches.disable(unit, self._clock.utc(), by)
 
@@ -125,6 +135,7 @@ class Gate:
         """Bring one unit to 0, then give it back to its own control and write to it no more until
         enabled, over restarts. Ask `releasable` first. An emergency stop or any other trip takes
         it back and stops it."""
+        self._note("release", unit, by)
         self._judged = None
         self._latches.release(unit, self._clock.utc(), by)
 
@@ -135,6 +146,7 @@ class Gate:
 
     def enable(self, unit: UnitId, by: str) -> None:
         """Let a disabled unit work again, or take a released one back."""
+        self._note("enable", unit, by)
         self._judged = None
         self._latches.enable(unit, self._clock.utc(), by)
 
@@ -169,6 +181,7 @@ class Gate:
         """Where every writer reports what became of its setpoints."""
         unit = self._units.get(report.unit)
         if unit is not None:
+            self._tape.report(report)
             unit.standing.report(report)
             if isinstance(report, DeviceNotice) and report.code is Code.RELEASED and report.active:
                 self._latches.give(report.unit, self._clock.utc(), given=True)
@@ -201,6 +214,11 @@ class Gate:
     def room(self, now: Snapshot) -> Mapping[UnitId, Limit]:
         """What each unit may do at this instant; judged once a snapshot."""
         if now is not self._judged:
+            self._tape.look(now)
+        return self._room(now)
+
+    def _room(self, now: Snapshot) -> Mapping[UnitId, Limit]:
+        if now is not self._judged:
             self._judged = now
             self._look_at_inputs(now)
             for unit in self._units.values():
@@ -232,10 +250,13 @@ class Gate:
         self._dead = self._clock.now_s() - self._asked_s > DEADMAN_S
         self._audit.alarm(Code.DEAD_MAN, SITE, self._dead, "")
         if self._dead:
-            self._decide(snapshot(), {})
+            now = snapshot()
+            self._note("watch", now=now)
+            self._decide(now, {})
 
     def stop(self, now: Snapshot) -> Sequence[Actuator]:
         """0 kW and 0 kvar for all from now on; gives the actuators to wait for."""
+        self._note("stop", now=now)
         self._stopping = True
         self._judged = None
         self._decide(now, {})
@@ -245,10 +266,34 @@ class Gate:
             if unit.actuator is not None and not unit.standing.released
         ]
 
+    # ---- what a recording needs ---------------------------------------------------------------
+
+    def memory(self) -> GateMemory:
+        """All it remembers from call to call."""
+        units = {id_: remembered(unit) for id_, unit in self._units.items()}
+        own = self._started_s, self._asked_s, self._stopping, self._dead
+        return GateMemory(*own, self._latches.all(), self._latches.all_given(), units)
+
+    def remember(self, memory: GateMemory) -> None:
+        """Go on where another gate of the same units was."""
+        self._started_s, self._asked_s = memory.started_s, memory.asked_s
+        self._stopping, self._dead, self._judged = memory.stopping, memory.dead, None
+        self._latches.remember(memory.latches, memory.given)
+        for id_, known in memory.units.items():
+            if (unit := self._units.get(id_)) is not None:
+                remind(unit, known)
+                unit.rules = applying(self._rules, unit.asset)
+
+    def _note(self, act: str, *words: str, now: Snapshot | None = None) -> float:
+        """Tell the recorder what is done; when that was."""
+        now_s = self._clock.now_s()
+        self._tape.act(Act(now_s, self._clock.utc(), act, words, now))
+        return now_s
+
     # ---- inside -------------------------------------------------------------------------------
 
     def _trip_unit(self, unit: UnitId, code: Code, text: str) -> None:
-        self.trip(unit, code, text, "vppd")
+        self._trip(unit, code, text, "vppd")
 
     def _look_at_inputs(self, now: Snapshot) -> None:
         self._silent = {}
@@ -264,7 +309,7 @@ class Gate:
                 limit = Limit(0.0, 0.0, Code.INTERLOCK_SILENT, f"{name} does not answer")
                 self._silent.setdefault(scope, []).append(limit)
             elif value != 1.0:
-                self.trip(scope, Code.INTERLOCK_INPUT, f"{name} is not healthy", "vppd")
+                self._trip(scope, Code.INTERLOCK_INPUT, f"{name} is not healthy", "vppd")
 
     def _learn(self, unit: Ward, now: Snapshot) -> None:
         """What an inverter turned out to know of its battery is judged from now on."""
@@ -295,7 +340,8 @@ class Gate:
                     self._trip_unit(unit.asset.id, verdict.rule, verdict.text)
         unit.verdicts = tuple(verdicts)
         self._see(unit, now)
-        unit.limits = tuple(self._limits(unit))
+        limits = limits_of(unit, self._latches, self._silent, stopping=self._stopping)
+        unit.limits = tuple(limits)
         unit.room = intersect(unit.limits)
         self._audit.violations(unit.asset.id, told(verdicts, starting=bool(unit.missing)))
 
@@ -324,37 +370,8 @@ class Gate:
         else:
             actuator.release()
 
-    def _limits(self, unit: Ward) -> Iterable[Limit]:
-        asset = unit.asset
-        yield unit.rating
-        for verdict in unit.verdicts:
-            if verdict.limit is not None:
-                yield verdict.limit
-        if unit.missing:
-            yield Limit(0.0, 0.0, Code.STARTING, "waits for " + ", ".join(sorted(unit.missing)))
-        yield from self._latched(asset)
-        if asset.read_only:
-            yield Limit(0.0, 0.0, Code.READ_ONLY)
-        if unit.standing.up is False:
-            yield Limit(0.0, 0.0, Code.LINK_LOST, "does not answer")
-        if unit.standing.off:
-            yield Limit(0.0, 0.0, Code.DEVICE_DISABLED, unit.standing.off)
-        if self._silent:
-            for scope in (SITE, asset.building, asset.id):
-                yield from self._silent.get(scope, ())
-        if self._stopping:
-            yield Limit(0.0, 0.0, Code.STOPPING)
-
-    def _latched(self, asset: Asset) -> Iterable[Limit]:
-        for latch in self._latches.trips(asset):
-            yield Limit(0.0, 0.0, latch.code, latch.text)
-        if self._latches.disabled(asset.id):
-            yield Limit(0.0, 0.0, Code.DISABLED)
-        if (released := self._latches.released(asset.id)) is not None:
-            yield Limit(0.0, 0.0, Code.RELEASED, released.text)
-
     def _decide(self, now: Snapshot, requests: Mapping[UnitId, Request]) -> Sequence[Cleared]:
-        self.room(now)
+        self._room(now)
         asked_kw = [each.base_kw + each.frequency_kw for each in requests.values()]
         site_kw = sum(each_kw for each_kw in asked_kw if math.isfinite(each_kw))
         drafts = [

@@ -117,6 +117,15 @@ class Latches:
         """Everything latched."""
         return tuple(self._set.values())
 
+    def all_given(self) -> frozenset[UnitId]:
+        """Every released device that was told so."""
+        return frozenset(self._given)
+
+    def remember(self, latches: Iterable[Latch], given: Iterable[UnitId]) -> None:
+        """Take over what other latches held; nothing is written down."""
+        self._set = {(latch.scope, latch.code): latch for latch in latches}
+        self._given = set(given)
+
     def _put_by(self, unit: UnitId, code: Code, action: str, now: datetime, by: str) -> None:
         if (unit, code) not in self._set:
             self._set[unit, code] = Latch(unit, code, f"by {by}", now)

@@ -1,24 +1,29 @@
 """What other load and other sources do behind the connection, by the meter there. Pure but for the
 board it publishes to.
 
-The meter measures all: export = the units' sum - other load. Meter and units are polled at
-different moments, so while power moves the difference is wrong for a poll or two, and a limit
-made of it would cut what is well, then cut what it cut itself. The median of the last few
-differences leaves such strays out; a real step of the load counts after three polls of the meter.
+The meter measures all: export = the units' sum - other load. Meter and units are read at different
+moments, and what a unit gave at the meter's moment is known between two of its readings only. So a
+reading of the meter is judged once every unit was read after it, and it says between what bounds
+the load was. While the units rest these meet, and are the load. While they move they are far apart,
+and the load stays what it was as far as they allow: a wrong load would cut what is well, then cut
+what it cut itself. A single stray reading is outvoted: a step counts at the third poll.
 """
 
+import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from vppd.core.asset import Asset
 from vppd.core.measured import power_kw
-from vppd.core.model import METER, SITE, Point, Quality, Reading, Snapshot
+from vppd.core.model import METER, SITE, Point, Quality, Reading, Snapshot, UnitId
 from vppd.core.ports import Board
+from vppd.field.traces import KEPT_S, SKEW_S, UnitTrace, line_kw
 
-STRAYS_LEFT_OUT = 2  # a step of a unit is over within two polls of the meter
-SAMPLES = 2 * STRAYS_LEFT_OUT + 1
+JUDGED = 3  # readings of the meter: one stray among them is left out
+HOLD_S = 3.0  # a load that every reading for so long speaks against is not kept
+SHIFTS_S = (-SKEW_S, 0.0, SKEW_S)  # which of these moments the meter shows is not known
 LAG_S = 2.0
 STILL_S = 5.0  # unchanged so long after the units moved: three polls and a meter's own averaging
 MOVED_SHARE = 0.02  # of all ratings together: more than a step of a meter behind transformers
@@ -57,6 +62,91 @@ class _Still:
         return self.frozen
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one reading of the meter says of the load, kW: the bounds of what it may have been, and
+    of what it was if every unit moved evenly from reading to reading."""
+
+    at_s: float
+    low_kw: float
+    high_kw: float
+    even_low_kw: float
+    even_high_kw: float
+    heard: frozenset[UnitId]
+
+
+def sample(meter: Reading, units: Mapping[UnitId, UnitTrace]) -> Sample:
+    """Judge one reading of the meter, which shows a moment within SKEW_S of its own. A unit that
+    was not heard then counts as other source or load."""
+    at_s = meter.at_s
+    low_kw = high_kw = 0.0
+    evens_kw = [0.0] * len(SHIFTS_S)
+    heard: set[UnitId] = set()
+    for id_, unit in units.items():
+        if (trace := unit.heard(at_s)) is not None:
+            heard.add(id_)
+            near = trace.near(at_s)
+            low_kw += min(each.value for each in near)
+            high_kw += max(each.value for each in near)
+            for at, shift_s in enumerate(SHIFTS_S):
+                evens_kw[at] += line_kw(near, at_s + shift_s)
+    meter_kw = meter.value
+    return Sample(
+        at_s,
+        low_kw - meter_kw,
+        high_kw - meter_kw,
+        min(evens_kw) - meter_kw,
+        max(evens_kw) - meter_kw,
+        frozenset(heard),
+    )
+
+
+def alike(samples: Sequence[Sample]) -> list[Sample]:
+    """Those at which the same units were heard, as at most of them: the others
+    show another load."""
+    sets = [each.heard for each in samples]
+    most = max(sets, key=sets.count)
+    return [each for each in samples if each.heard == most]
+
+
+class Estimate:
+    """The load as believed: moved no further than what is known demands."""
+
+    def __init__(self) -> None:
+        self._load_kw: float | None = None
+        self._held: deque[Sample] = deque()
+
+    def shift(self, by_kw: float) -> None:
+        """A unit is heard again whose power counted as load so far, or the reverse."""
+        self._held.clear()
+        if self._load_kw is not None:
+            self._load_kw += by_kw
+
+    def judge(self, newest: Sequence[Sample]) -> float:
+        """The load by these samples, oldest first, kW."""
+        low_kw = median(each.low_kw for each in newest)
+        high_kw = median(each.high_kw for each in newest)
+        if self._load_kw is None:
+            self._load_kw = (low_kw + high_kw) / 2.0
+        even_kw = self._evenly(self._load_kw, newest[0])
+        self._load_kw = min(max(even_kw, low_kw), high_kw)
+        return self._load_kw
+
+    def _evenly(self, load_kw: float, settled: Sample) -> float:
+        """Within what one of the samples of the last HOLD_S at least says, once there are so many.
+        The units were read often enough since `settled`: no more will be known of it."""
+        held = self._held
+        if not held or held[-1].at_s < settled.at_s:
+            held.append(settled)
+        while len(held) > 1 and settled.at_s - held[1].at_s >= HOLD_S:
+            held.popleft()
+        if settled.at_s - held[0].at_s < HOLD_S:
+            return load_kw
+        low_kw = min(each.even_low_kw for each in held)
+        high_kw = max(each.even_high_kw for each in held)
+        return min(max(load_kw, low_kw), high_kw)
+
+
 class LoadWatch:
     """Publishes LOAD_KW of the site whenever the meter was read, and not while the meter stands
     still though the units' power moves: such a meter is as good as silent."""
@@ -65,26 +155,65 @@ class LoadWatch:
         self, assets: Sequence[Asset], board: Board, snapshot: Callable[[], Snapshot]
     ) -> None:
         self._assets, self._board, self._snapshot = assets, board, snapshot
-        self._differences_kw: deque[float] = deque(maxlen=SAMPLES)
-        self._still: _Still | None = None
+        self._units = {asset.id: UnitTrace(asset) for asset in assets}
+        self._meter: deque[Reading] = deque()
         self._moved_kw = MOVED_SHARE * sum(asset.rated_kw for asset in assets)
+        self._estimate = Estimate()
+        self._heard: frozenset[UnitId] = frozenset()
+        self._still: _Still | None = None
 
     def take(self, message: object) -> None:
         """One message of the bus. A unit that shows no power counts as other source or load."""
-        if (
-            not isinstance(message, Reading)
-            or (message.unit, message.point) != (METER, Point.POWER_KW)
-            or message.quality is not Quality.GOOD
-        ):
+        if not isinstance(message, Reading):
             return
+        if (unit := self._units.get(message.unit)) is not None:
+            if (trace := unit.traces.get(message.point)) is not None:
+                trace.add(message)
+        elif (
+            message.unit == METER
+            and message.point is Point.POWER_KW
+            and message.quality is Quality.GOOD
+            and math.isfinite(message.value)
+        ):
+            self._metered(message)
+
+    def _metered(self, meter: Reading) -> None:
+        if self._stands_still(meter):
+            self._meter.clear()
+            self._estimate = Estimate()
+            return
+        if self._meter and meter.at_s - self._meter[-1].at_s > meter.max_age_s:
+            self._meter.clear()
+        self._meter.append(meter)
+        newest = alike(self._newest(meter.at_s))
+        self._hear(newest[-1].heard)
+        load_kw = self._estimate.judge(newest)
+        self._board.publish(Reading(SITE, Point.LOAD_KW, load_kw, meter.at_s, meter.max_age_s))
+
+    def _hear(self, heard: frozenset[UnitId]) -> None:
+        came_kw = sum(self._units[unit].last_kw() for unit in heard - self._heard)
+        went_kw = sum(self._units[unit].last_kw() for unit in self._heard - heard)
+        if heard != self._heard:
+            self._estimate.shift(came_kw - went_kw)
+            self._heard = heard
+
+    def _stands_still(self, meter: Reading) -> bool:
         now = self._snapshot()
         units_kw = sum(power_kw(now, asset) or 0.0 for asset in self._assets)
-        if self._still is None or self._still.value_kw != message.value:
-            self._still = _Still(message.value, message.at_s, units_kw, units_kw)
-        elif self._still.see(units_kw, message.at_s, self._moved_kw):
-            self._differences_kw.clear()
-            return
-        self._differences_kw.append(units_kw - message.value)
-        load_kw = median(self._differences_kw)
-        age_s = message.max_age_s
-        self._board.publish(Reading(SITE, Point.LOAD_KW, load_kw, message.at_s, age_s))
+        if self._still is None or self._still.value_kw != meter.value:
+            self._still = _Still(meter.value, meter.at_s, units_kw, units_kw)
+            return False
+        return self._still.see(units_kw, meter.at_s, self._moved_kw)
+
+    def _newest(self, now_s: float) -> list[Sample]:
+        """The newest readings of the meter that no unit's next reading is awaited for; when there
+        is none, the newest as it is."""
+        units, found = self._units, list[Sample]()
+        while now_s - self._meter[0].at_s > KEPT_S / 2.0:
+            self._meter.popleft()
+        for each in reversed(self._meter):
+            if not any(unit.awaits(each.at_s, now_s) for unit in units.values()):
+                found.append(sample(each, units))
+                if len(found) == JUDGED:
+                    break
+        return found[::-1] or [sample(self._meter[-1], units)]

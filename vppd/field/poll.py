@@ -189,7 +189,7 @@ class Device:
         self._queue: deque[Block] = deque()
         self._queue_s = 0.0
         self._proven = False  # read since the connection was opened
-        self._lookout = Lookout(presence.unit)
+        self._lookout = Lookout(presence.unit, presence.fellows)
         self._glance: _Glance | None = None  # what is read of it between two polls
         self._replan()
         if actuator is not None:

@@ -44,10 +44,11 @@ class Known:
 
 
 class Presence:
-    """One device on its link. `up` is None until it was tried."""
+    """One device on its link. `up` is None until it was tried. `fellows` is how many devices are
+    commanded here: what is asked of each beside its polls gets less as they get more."""
 
-    def __init__(self, unit: UnitId, report: Report) -> None:
-        self.unit = unit
+    def __init__(self, unit: UnitId, report: Report, fellows: int = 1) -> None:
+        self.unit, self.fellows = unit, fellows
         self.up: bool | None = None
         self.text = "not tried yet"
         self.retry_s = 0.0

@@ -234,12 +234,16 @@ def since_s(now: Snapshot, acked: Parts) -> float:
 
 def parts_of(request: Request, base_kw: float, cleared: Cleared) -> Parts:
     """How much of what was cleared is base: droop is counted first, and base is never more than
-    what its ramp had reached, `base_kw`."""
+    what its ramp had reached, `base_kw`. Where the ramp alone leaves nothing, base that has not yet
+    outgrown the droop against it climbs on unseen, or it would begin at 0 for ever."""
     power_kw, frequency_kw = cleared.power_kw, request.frequency_kw
     if power_kw == cleared.asked_kw and base_kw == request.base_kw:
         return Parts(base_kw, frequency_kw, cleared.at_s)
     if not math.isfinite(frequency_kw) or abs(power_kw) <= CUT_KW:
-        return Parts(power_kw, 0.0, cleared.at_s)
+        cutters = {clamp.why for clamp in cleared.clamps if clamp.before_kw != clamp.after_kw}
+        climbing = cutters == {Code.RAMP} and base_kw * frequency_kw < 0.0
+        kept_kw = base_kw if climbing else power_kw
+        return Parts(kept_kw, power_kw - kept_kw, cleared.at_s)
     left_kw = power_kw - frequency_kw
     base_kw = min(max(left_kw, min(base_kw, 0.0)), max(base_kw, 0.0))
     return Parts(base_kw, power_kw - base_kw, cleared.at_s)

@@ -5,12 +5,13 @@ operator released, one that a rival won. What it measures counts at the connecti
 """
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from vppd.core.alarms import Code
 from vppd.core.asset import Asset
-from vppd.core.model import Cleared, Limit, Outcome, Point, Snapshot, UnitState
+from vppd.core.model import SITE, Cleared, Limit, Outcome, Point, Snapshot, UnitState
 from vppd.core.ports import Actuator
 from vppd.field.audit import is_silence
 from vppd.field.latches import Latches
@@ -71,6 +72,41 @@ def want(ward: Ward, latches: Latches) -> Want:
         return Want.OFF if tripped else Want.RELEASED
     held = tripping or latched or latches.disabled(ward.asset.id)
     return Want.OFF if held else Want.ON
+
+
+def limits_of(
+    ward: Ward, latches: Latches, silent: Mapping[str, Sequence[Limit]], *, stopping: bool
+) -> Iterable[Limit]:
+    """All that limits a unit now, ramps aside. `silent` are hardware interlocks that do not answer,
+    by scope."""
+    asset, standing = ward.asset, ward.standing
+    yield ward.rating
+    for verdict in ward.verdicts:
+        if verdict.limit is not None:
+            yield verdict.limit
+    if ward.missing:
+        yield Limit(0.0, 0.0, Code.STARTING, "waits for " + ", ".join(sorted(ward.missing)))
+    yield from _latched(asset, latches)
+    if asset.read_only:
+        yield Limit(0.0, 0.0, Code.READ_ONLY)
+    if standing.up is False:
+        yield Limit(0.0, 0.0, Code.LINK_LOST, "does not answer")
+    if standing.off:
+        yield Limit(0.0, 0.0, Code.DEVICE_DISABLED, standing.off)
+    if silent:
+        for scope in (SITE, asset.building, asset.id):
+            yield from silent.get(scope, ())
+    if stopping:
+        yield Limit(0.0, 0.0, Code.STOPPING)
+
+
+def _latched(asset: Asset, latches: Latches) -> Iterable[Limit]:
+    for latch in latches.trips(asset):
+        yield Limit(0.0, 0.0, latch.code, latch.text)
+    if latches.disabled(asset.id):
+        yield Limit(0.0, 0.0, Code.DISABLED)
+    if (released := latches.released(asset.id)) is not None:
+        yield Limit(0.0, 0.0, Code.RELEASED, released.text)
 
 
 def ghost_kw(ward: Ward, now: Snapshot, latches: Latches) -> tuple[float, float] | None:

@@ -47,12 +47,16 @@ def curve_kw(
 
 def side_of(frequency_hz: float, droop: DroopSettings, active: int) -> int:
     """Which side is answered. A side once answered is left only the re-entry hysteresis inside the
-    deadband, so that a curve that steps at its edge does not chatter."""
-    inside_hz = droop.reentry_hysteresis_hz if droop.reference == "nominal" else 0.0
-    if frequency_hz < droop.deadband_low_hz + (inside_hz if active > 0 else 0.0):
+    deadband, so that a curve that steps at its edge does not chatter; but never beyond nominal."""
+    if frequency_hz < droop.deadband_low_hz:
         return 1
-    if frequency_hz > droop.deadband_high_hz - (inside_hz if active < 0 else 0.0):
+    if frequency_hz > droop.deadband_high_hz:
         return -1
+    inside_hz = droop.reentry_hysteresis_hz if droop.reference == "nominal" else 0.0
+    if active > 0:
+        return int(frequency_hz < min(droop.deadband_low_hz + inside_hz, droop.nominal_hz))
+    if active < 0:
+        return -int(frequency_hz > max(droop.deadband_high_hz - inside_hz, droop.nominal_hz))
     return 0
 
 

@@ -38,7 +38,7 @@ def respond(
         memory = replace(memory, began_s=-math.inf)  # the need is now the other way
     power_kw = memory.side * (ffr.power_kw or max_kw) * _share(now_s - memory.began_s, ffr)
     inside_s = None
-    if side == 0:
+    if side == 0 and trigger == 0:
         inside_s = memory.inside_s if memory.inside_s is not None else now_s
     memory = replace(memory, inside_s=inside_s)
     if power_kw == 0.0 and inside_s is not None and now_s - inside_s >= ffr.rearm_s:

@@ -38,7 +38,7 @@ class Fitness:
 
 def fade(inside: float, span: float) -> float:
     """1 while a value is at least the span inside its limit, then a straight line to 0 at it."""
-    return min(max(inside / span, 0.0), 1.0)
+    return 1.0 if inside >= span else max(inside / span, 0.0)
 
 
 def fitness(now: Snapshot, asset: Asset, droop: DroopSettings) -> Fitness:

@@ -37,3 +37,8 @@ class Switch:
         """Whether droop answers."""
         word = {"configuration": self.configured, "operator": self.operator, "order": self.order}
         return bool(word[self.by])
+
+
+def held_off(switch: Switch | None) -> bool:
+    """Whether an operator has switched it off: no order switches it on against that."""
+    return switch is not None and switch.operator is False

@@ -37,7 +37,10 @@ class OrderDesk:
         if refused is not None:
             self.tell(Verb.REFUSED, order.source, order, refused[0].value, refused[1])
             return refused
-        self.book = orders.accept(self.book, order, self._settings, self._offer().base_kw)
+        self.renew()  # so that no time before it counts for its ramp
+        offer = self._offer()
+        base_kw = offer.base_kw - offer.regulated_kw
+        self.book = orders.accept(self.book, order, self._settings, base_kw)
         self.tell(Verb.ACCEPTED, order.source, order)
         self._published.pop(order.kind, None)  # a new order is published at once, moved or not
         self.renew()

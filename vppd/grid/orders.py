@@ -80,7 +80,8 @@ class OrderEvent:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What somebody asks for. `valid_s` None: as the settings say. `ramp_kw_per_s` likewise."""
+    """What somebody asks for. `valid_s` None: as the settings say. `ramp_kw_per_s` likewise; no
+    order moves faster than they let."""
 
     kind: OrderKind
     power_kw: float  # kvar where it is reactive
@@ -94,7 +95,7 @@ class Order:
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What the site can do, as positive numbers: by rating, and now (None: not known). `base_kw`
-    is the power of its base now, with its sign."""
+    is the power of its base now, `regulated_kw` what of it a delta order makes, with their sign."""
 
     discharge_kw: float
     charge_kw: float
@@ -102,6 +103,7 @@ class Offer:
     down_kw: float | None = None
     base_kw: float = 0.0
     reactive_kvar: float = 0.0  # either way, by rating
+    regulated_kw: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +139,14 @@ class Book:
 
 
 def regulation(settings: OrderSettings, offer: Offer) -> Regulation:
-    """What a delta order may ask for now: what is available, at most what the settings give; with
-    nothing known of now, nothing is offered."""
-    up_kw, down_kw = max(offer.up_kw or 0.0, 0.0), max(offer.down_kw or 0.0, 0.0)
+    """What a delta order may ask for now: what is available beside the delta in force, whose place
+    it takes, at most what the settings give; with nothing known of now, nothing is offered."""
+    if offer.up_kw is None or offer.down_kw is None:
+        return Regulation(0.0, 0.0)
+    up_kw, down_kw = offer.up_kw + offer.regulated_kw, offer.down_kw - offer.regulated_kw
     return Regulation(
-        min(up_kw, _or(settings.regulation_up_max_kw, math.inf)),
-        min(down_kw, _or(settings.regulation_down_max_kw, math.inf)),
+        min(max(up_kw, 0.0), _or(settings.regulation_up_max_kw, math.inf)),
+        min(max(down_kw, 0.0), _or(settings.regulation_down_max_kw, math.inf)),
     )
 
 
@@ -171,7 +175,7 @@ def refusal(
 
 def accept(book: Book, order: Order, settings: OrderSettings, base_kw: float) -> Book:
     """Put an order that has no `refusal` in force. Its ramp goes on from where the one before it
-    stood; the first begins at the base, a first delta at 0."""
+    stood; the first begins at the base (that without a delta), a first delta at 0."""
     before = book.standing.get(order.kind)
     if before is not None:
         at_kw = before.at_kw
@@ -195,7 +199,8 @@ def find(book: Book, source: str, settings: OrderSettings, now_s: float) -> Book
         if each.order.source == source and each.lost_s is not None:
             ends_s = each.ends_s
             if settings.on_link_loss == "hold":
-                ends_s = max(ends_s, _ends_s(each.order, settings, now_s))
+                anew_s = _ends_s(each.order, settings, now_s)
+                ends_s = max(ends_s, min(anew_s, _held_until_s(each.order, settings)))
             book = _with(book, replace(each, lost_s=None, ends_s=ends_s))
     return book
 
@@ -211,7 +216,7 @@ def advance(
 ) -> tuple[Book, tuple[tuple[Standing, Ending], ...]]:
     """Time goes on: ramps move, what is over ends. Returns the book and what ended, and why."""
     elapsed_s = max(now_s - book.now_s, 0.0) if book.now_s else 0.0
-    limits = regulation(settings, offer)
+    limits, most_kw_per_s = regulation(settings, offer), _or(settings.ramp_kw_per_s, math.inf)
     ended: list[tuple[Standing, Ending]] = []
     left: dict[OrderKind, Standing] = {}
     for kind, each in book.standing.items():
@@ -221,8 +226,9 @@ def advance(
         target_kw = each.order.power_kw
         if kind is OrderKind.DELTA:
             target_kw = min(max(target_kw, -limits.down_kw), limits.up_kw)
-        ramp = each.order.ramp_kw_per_s or settings.ramp_kw_per_s
-        at_kw = slew(each.at_kw, target_kw, ramp * elapsed_s) if ramp is not None else target_kw
+        ramp_kw_per_s = min(_or(each.order.ramp_kw_per_s, math.inf), most_kw_per_s)
+        ramped = math.isfinite(ramp_kw_per_s)
+        at_kw = slew(each.at_kw, target_kw, ramp_kw_per_s * elapsed_s) if ramped else target_kw
         left[kind] = replace(each, at_kw=at_kw)
     return replace(book, standing=MappingProxyType(left), now_s=now_s), tuple(ended)
 
@@ -256,16 +262,20 @@ def _ends_s(order: Order, settings: OrderSettings, from_s: float) -> float:
     return math.inf if valid_s is None else from_s + valid_s
 
 
+def _held_until_s(order: Order, settings: OrderSettings) -> float:
+    """No order that is not repeated is held longer, however often its link comes and goes."""
+    return _ends_s(order, settings, order.issued_s) + settings.hold_s
+
+
 def _over(each: Standing, settings: OrderSettings, now_s: float) -> Ending | None:
     if each.lost_s is not None:
         if settings.on_link_loss == "schedule":
             return Ending.LINK_LOST
-        if now_s >= each.lost_s + settings.hold_s and (
-            settings.on_link_loss == "hold" or math.isinf(each.ends_s)
-        ):
-            return Ending.LINK_LOST
         if settings.on_link_loss == "hold":
-            return None
+            held_until_s = min(each.lost_s + settings.hold_s, _held_until_s(each.order, settings))
+            return Ending.LINK_LOST if now_s >= held_until_s else None
+        if now_s >= each.lost_s + settings.hold_s and math.isinf(each.ends_s):
+            return Ending.LINK_LOST
     return Ending.EXPIRED if now_s >= each.ends_s else None
 
 

@@ -11,6 +11,7 @@ import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from hat.drivers import net
@@ -25,6 +26,7 @@ from vppd.grid.scada_codec import Asked, Cause, Shown, initialized, show
 from vppd.grid.scada_commands import SOURCE, Commands, Switch, order_values
 from vppd.grid.scada_events import Changes, Event, EventBuffer
 from vppd.grid.scada_link import Link
+from vppd.grid.scada_pace import LINKS_MAX, LINKS_PER_S, Pace, slowed
 
 QUEUE_ASDUS = 256
 REFUSED_HOSTS_MAX = 64  # so many strangers are told of by name
@@ -60,6 +62,7 @@ class Station:
             settings, points, self.values, desk, switches or {}, clock, synchronised
         )
         self._allowed = {_plain(each.host): each.links for each in settings.masters}
+        self._pace = {host: Pace(clock, LINKS_PER_S, LINKS_MAX) for host in self._allowed}
         self._links: list[Link] = []  # in the order they were started
         self._arrivals: asyncio.Queue[Link] = asyncio.Queue()
         self._told_s: dict[str, float] = {}
@@ -107,7 +110,7 @@ class Station:
             settings.w,
             send_queue_size=QUEUE_ASDUS,
             receive_queue_size=QUEUE_ASDUS,
-            ssl=_context(settings.tls) if settings.tls is not None else None,
+            **_secured(settings),
         )
         try:
             yield server
@@ -121,17 +124,24 @@ class Station:
         """Let a master in, or close the connection at once."""
         address = connection.info.remote_addr
         host, name = _plain(address.host), f"{address.host}:{address.port}"
-        present = sum(link.host == host for link in self._links)
-        if present >= self._allowed.get(host, 0):
-            why = "has its links already" if host in self._allowed else "is not on the list"
+        if (why := self._unwelcome(host)) is not None:
             self._tell_now_and_then(Verb.LINK_REFUSED, host, f"{name} {why}")
             connection.close()
             return
+        slowed(connection, self._clock)
         link = Link(name, host, connection, self._settings.k, self.buffer, self._zone)
         connection.register_enabled_cb(lambda started: self._switched(link, started=started))
         self._links.insert(0, link)
         self._desk.tell(Verb.LINK_UP, SOURCE, text=name)
         self._arrivals.put_nowait(link)
+
+    def _unwelcome(self, host: str) -> str | None:
+        """Why a new connection of a host is not let in."""
+        if host not in self._allowed:
+            return "is not on the list"
+        if sum(link.host == host for link in self._links) >= self._allowed[host]:
+            return "has its links already"
+        return None if self._pace[host].allows() else "comes too often"
 
     async def _serve(self, link: Link) -> None:
         try:
@@ -226,6 +236,13 @@ def _plain(host: str) -> str:
     address = ipaddress.ip_address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return str(mapped or address)
+
+
+def _secured(settings: ScadaSettings) -> dict[str, Any]:
+    """With TLS: nobody keeps a socket longer than a link that does not acknowledge."""
+    if settings.tls is None:
+        return {}
+    return {"ssl": _context(settings.tls), "ssl_handshake_timeout": settings.t1_s}
 
 
 def _context(tls: StationTlsSettings) -> ssl.SSLContext:

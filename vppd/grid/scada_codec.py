@@ -24,6 +24,8 @@ BROADCAST = 0xFFFF
 NEGATIVE, TEST, CAUSE = 0x40, 0x80, 0x3F
 DOUBLE_OFF, DOUBLE_ON = 1, 2
 CENTURY = 2000
+YEARS = 128  # that a time tag can count; a clock that was never set stands before them
+FLOAT_DIGITS = 7  # that a short float tells apart
 MAXIMUM: float = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
 
 
@@ -190,13 +192,19 @@ def clock(utc: datetime, zone: ZoneInfo, *, sure: bool) -> bytes:
         local.hour | (0x80 if local.dst() else 0),
         local.isoweekday() << 5 | local.day,
         local.month,
-        local.year - CENTURY,
+        (local.year - CENTURY) % YEARS,
     )
 
 
 def within_float(value: float) -> float:
     """The nearest number that a short float can carry; an infinite one is not known."""
     return min(max(value, -MAXIMUM), MAXIMUM)
+
+
+def stated(value: float) -> float:
+    """The number that was meant by one that came as a short float: 0.1 MW is 100 kW and not
+    100.0000015, which a limit of 100 kW would refuse."""
+    return float(f"{value:.{FLOAT_DIGITS}g}")
 
 
 def _number(kind: Type, element: Any) -> float | int:
@@ -240,7 +248,7 @@ def _tag(utc: datetime, zone: ZoneInfo, *, sure: bool) -> iec104.Time:
         day_of_week=local.isoweekday(),
         day_of_month=local.day,
         months=local.month,
-        years=local.year - CENTURY,
+        years=(local.year - CENTURY) % YEARS,
     )
 
 

@@ -19,6 +19,7 @@ from vppd.grid.scada_codec import (
     answer,
     clock,
     show,
+    stated,
 )
 from vppd.grid.scada_codec import SETPOINTS as SETPOINT_TYPES
 from vppd.grid.scada_events import MONITORED, monitored
@@ -193,7 +194,7 @@ class Commands:
         return True
 
     def _order(self, asked: Asked, point: StationPointSettings, link: str) -> Order:
-        power_kw = float(asked.value) / point.scale
+        power_kw = stated(float(asked.value) / point.scale)
         kind = SETPOINTS[point.value]
         return Order(kind, power_kw, SOURCE, self._clock.now_s(), id=link)
 

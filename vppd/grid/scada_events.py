@@ -64,33 +64,31 @@ class EventBuffer:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._waiting: list[Event] = []
+        self._measured: list[Event] = []  # waiting, two heaps: the oldest of each is at hand
+        self._states: list[Event] = []
         self._flying: set[int] = set()
         self._numbers = itertools.count()
         self.lost = 0
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._flying)
+        return len(self._measured) + len(self._states) + len(self._flying)
 
     def put(self, shown: Shown) -> bool:
         """Keep an event; False: another had to go for it."""
         room = True
-        if len(self) >= self._size and self._waiting:
-            oldest = min(
-                self._waiting, key=lambda each: (each.shown.point.kind != "measured", each)
-            )
-            self._waiting.remove(oldest)
-            heapq.heapify(self._waiting)
+        if len(self) >= self._size and (givable := self._measured or self._states):
+            heapq.heappop(givable)
             self.lost += 1
             room = False
-        heapq.heappush(self._waiting, Event(next(self._numbers), shown))
+        self._keep(Event(next(self._numbers), shown))
         return room
 
     def take(self) -> Event | None:
         """The oldest that waits; it is in flight from now on."""
-        if not self._waiting:
+        heads = [heap for heap in (self._measured, self._states) if heap]
+        if not heads:
             return None
-        event = heapq.heappop(self._waiting)
+        event = heapq.heappop(min(heads, key=lambda heap: heap[0]))
         self._flying.add(event.number)
         return event
 
@@ -102,4 +100,8 @@ class EventBuffer:
         """It was not acknowledged: it waits again, at its old place. Confirmed ones stay gone."""
         if event.number in self._flying:
             self._flying.discard(event.number)
-            heapq.heappush(self._waiting, event)
+            self._keep(event)
+
+    def _keep(self, event: Event) -> None:
+        measured = event.shown.point.kind == "measured"
+        heapq.heappush(self._measured if measured else self._states, event)

@@ -15,17 +15,17 @@ from typing import Literal
 import numpy as np
 
 from vppd.core.settings_forecast import ForecastSettings
-from vppd.market.bidding import Scenarios, Worth, book_of
 from vppd.market.blocks import BLOCK_H, BLOCKS_A_DAY, Block, blocks_of
 from vppd.market.book import Bid
 from vppd.market.corridor import State
+from vppd.market.day_book import day_book
 from vppd.market.fitting import Setting
 from vppd.market.forecast.accuracy import Accuracy, accuracy
-from vppd.market.forecast.ladder import Forecast, Forecaster, Rung, drawn_in
+from vppd.market.forecast.ladder import Forecast, Forecaster, Rung
 from vppd.market.forecast.models import naive
 from vppd.market.forecast.series import series_of
 from vppd.market.lp import Numbers
-from vppd.market.plan import Task, plan_of, worth_of_energy
+from vppd.market.plan import Task, plan_of
 from vppd.market.prices import PriceHistory
 from vppd.market.storage import Storage, Terms
 
@@ -166,12 +166,8 @@ def _bids(
     if case.bids == "plan":
         task = Task(case.storage, case.terms, (*today, *tomorrow), prices, stored_mwh)
         return np.array(plan_of(task).power_mw[:BLOCKS_A_DAY])
-    later = (*tomorrow, *blocks_of(day + timedelta(days=2)))
-    after = np.concatenate([prices[BLOCKS_A_DAY:], prices[BLOCKS_A_DAY:]])
-    lines = worth_of_energy(Task(case.storage, case.terms, later, after, stored_mwh))
     setting = Setting(case.storage, case.terms, State(stored_mwh, stored_mwh, {}), today, {})
-    scenarios = Scenarios(drawn_in(forecast, case.forecast.curve_spread_ratio))
-    return dict(book_of(setting, scenarios, Worth(lines)).book)
+    return dict(day_book(setting, forecast, case.forecast.curve_spread_ratio).book)
 
 
 def _cleared(

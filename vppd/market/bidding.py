@@ -15,6 +15,7 @@ import numpy as np
 
 from vppd.market.blocks import BLOCK_H
 from vppd.market.book import Bid, Book, Pair
+from vppd.market.corridor import Range
 from vppd.market.fitting import Fitted, Setting, fitted
 from vppd.market.lp import FREE, TIME_LIMIT_S, NotSolved, Numbers, Places, Program
 
@@ -105,6 +106,17 @@ def _bid(prices_rs_per_mwh: Numbers, net_mw: Numbers, setting: Setting) -> Bid:
     return Bid(tuple(sells), tuple(buys))
 
 
+def committed_mw(setting: Setting) -> list[Range]:
+    """Net power of every block without this book, MW: what is held, and the least and the most
+    that bids without a result may still add."""
+    found = []
+    for block in setting.blocks:
+        held_mw = setting.held_mw.get(block, 0.0)
+        least_mw, most_mw = setting.open_mw.get(block, (0.0, 0.0))
+        found.append((held_mw + least_mw, held_mw + most_mw))
+    return found
+
+
 class _Curves:
     """The program: net power by block and by rank of price, as increments that are never negative.
 
@@ -145,10 +157,11 @@ class _Curves:
         """Power at both ends of every block, and the two extreme paths inside the window."""
         setting, program = self._setting, self._program
         storage, start = setting.storage, setting.start
-        held_mw = [setting.held_mw.get(block, 0.0) for block in setting.blocks]
-        held_mwh = np.array([storage.stored_mwh(power_mw) for power_mw in held_mw])
-        alone_low_mwh = start.low_mwh + np.cumsum(held_mwh)
-        alone_high_mwh = start.high_mwh + np.cumsum(held_mwh)
+        sure_mw = committed_mw(setting)
+        fallen_mwh = [storage.stored_mwh(most_mw) for _, most_mw in sure_mw]
+        risen_mwh = [storage.stored_mwh(least_mw) for least_mw, _ in sure_mw]
+        alone_low_mwh = start.low_mwh + np.cumsum(fallen_mwh)
+        alone_high_mwh = start.high_mwh + np.cumsum(risen_mwh)
         # Where what is held leads out by itself, the book may not lead further out.
         low_mwh = np.minimum(storage.low_mwh + MARGIN_MWH, alone_low_mwh)
         high_mwh = np.maximum(storage.high_mwh - MARGIN_MWH, alone_high_mwh)
@@ -161,16 +174,17 @@ class _Curves:
             filled: list[tuple[Places, float]] = []
             if column < self._blocks:
                 sells, buys = self._sell[:, column], self._buy[:, column]
-                program.total(-FREE, max(storage.discharge_mw - held_mw[column], 0.0), [(sells, 1)])
-                program.total(-FREE, max(storage.charge_mw + held_mw[column], 0.0), [(buys, 1)])
+                least_mw, most_mw = sure_mw[column]
+                program.total(-FREE, max(storage.discharge_mw - most_mw, 0.0), [(sells, 1)])
+                program.total(-FREE, max(storage.charge_mw + least_mw, 0.0), [(buys, 1)])
                 drawn, filled = [(sells, out)], [(buys, -into)]
                 if setting.firm:  # what is taken at every price counts on the other path too
                     drawn, filled = [*drawn, (buys[-1:], -into)], [*filled, (sells[:1], out)]
-            for line, first_mwh, terms in (
-                (lowest, start.low_mwh, drawn),
-                (highest, start.high_mwh, filled),
+            for line, first_mwh, change_mwh, terms in (
+                (lowest, start.low_mwh, fallen_mwh, drawn),
+                (highest, start.high_mwh, risen_mwh, filled),
             ):
-                step_mwh = held_mwh[column] + (first_mwh if column == 0 else 0.0)
+                step_mwh = change_mwh[column] + (first_mwh if column == 0 else 0.0)
                 before = [] if column == 0 else [(line[column - 1 : column], -1.0)]
                 here = (line[column : column + 1], 1.0)
                 program.total(step_mwh, step_mwh, [here, *before, *terms])
@@ -180,8 +194,8 @@ class _Curves:
         setting = self._setting
         for day in sorted({block.day for block in setting.blocks}):
             held_mw = sum(
-                max(setting.held_mw.get(block, 0.0), 0.0)
-                for block in setting.blocks
+                max(most_mw, 0.0)
+                for block, (_, most_mw) in zip(setting.blocks, committed_mw(setting), strict=True)
                 if block.day == day
             )
             left_mwh = (

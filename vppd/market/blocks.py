@@ -5,6 +5,7 @@ Block 1 begins at midnight IST; block 96 ends at the next midnight.
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
+from functools import lru_cache
 
 IST = timezone(timedelta(hours=5, minutes=30), "IST")
 BLOCK = timedelta(minutes=15)
@@ -50,6 +51,7 @@ def block_at(utc: datetime) -> Block:
     return Block(local.date(), (local.hour * 60 + local.minute) // 15 + 1)
 
 
+@lru_cache(maxsize=64)
 def blocks_of(day: date) -> tuple[Block, ...]:
     """All 96 blocks of an IST day."""
     return tuple(Block(day, number) for number in range(1, BLOCKS_A_DAY + 1))

@@ -52,10 +52,12 @@ Standing = Literal["unknown", "accepted", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the exchange holds of a ticket: `unknown` when it never arrived."""
+    """What the exchange holds of a ticket: `unknown` when it never arrived. `as_sent` False: it is
+    held, but otherwise than in our book or more than once, and the text says how."""
 
     standing: Standing
     text: str = ""
+    as_sent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,18 @@ class Unsure(Exception):  # noqa: N818 - a word of the field
     """No answer, or none that can be understood: it may or may not have arrived."""
 
 
+class NotUnderstood(Unsure):
+    """There was an answer, and it cannot be: other questions may fare better."""
+
+
 class Exchange(Protocol):
-    """One exchange. Every call may raise Unsure; nothing retries by itself."""
+    """One exchange. Every call may raise Unsure; nothing retries by itself. `verified`: somebody
+    tried this side against the exchange itself. `malformed`: what it was given and could not read,
+    in words."""
 
     name: str
+    verified: bool
+    malformed: tuple[str, ...]
 
     async def submit(self, ticket: Ticket) -> None:
         """Hand in a book. Returns when the exchange has it; raises Refused."""

@@ -18,7 +18,7 @@ from vppd.market.money import Kind, MoneyLine, Total, energy, total
 from vppd.market.performance import Followed, net_mwh
 from vppd.market.settlement import Metered, Profile
 from vppd.market.trade_rules import FEES, LOSSES, FeeRule, LossRule, loss_rule
-from vppd.market.trades import Trade, settle_trade
+from vppd.market.trades import Trade, at_connection, settle_trade
 
 ZERO = Decimal(0)
 
@@ -28,9 +28,13 @@ class Cause(StrEnum):
 
     DROOP = "droop"
     ORDER = "order"
+    OPERATOR = "operator"
     RAMP = "ramp"
     LIMITS = "limits"
+    UNIT_LOST = "unit_lost"
+    SOC = "soc"
     SHORTFALL = "shortfall"
+    RESULT = "result"  # the schedule itself was changed by a result that came later
     SITE_LOAD = "site_load"
     UNEXPLAINED = "unexplained"
 
@@ -134,10 +138,11 @@ def account_of(
     connection, what secondary reserve moved. Bids, droop, meter and causes are the caller's. Raises
     LookupError where no table of losses is in force."""
     known = list(trades)
-    owed = [settle_trade(each, losses=losses).connection_mwh for each in known]
+    rule = loss_rule(block.day, tuple(losses))
+    owed = [at_connection(each.cleared_mwh, rule) for each in known]
     sras_mwh = net_mwh(followed).get(block, ZERO)
     rows = [*(each.rows for each in known), *(each.rows for each in followed)]
-    sure = loss_rule(block.day, tuple(losses)).basis.verified
+    sure = rule.basis.verified
     return Account(
         block=block,
         scheduled_mwh=sum(owed, ZERO),
@@ -189,6 +194,7 @@ def block_row(
     discharged_mwh: float = 0.0,
     usable_mwh: float = 0.0,
     wear_rs: float = 0.0,
+    metered_by: str = "",
 ) -> MarketBlockRow:
     """The account as the journal keeps it, written at `at`, with what the battery did."""
     metered, deviation = account.metered_mwh, account.deviation_mwh
@@ -213,6 +219,7 @@ def block_row(
         usable_mwh=usable_mwh,
         wear_rs=wear_rs,
         rows_json=json.dumps(account.rows),
+        metered_by=metered_by,
     )
 
 

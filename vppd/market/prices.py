@@ -8,6 +8,7 @@ the others are used: nothing is repaired and nothing is dropped in silence.
 import csv
 import itertools
 import math
+import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -18,6 +19,9 @@ from vppd.market.blocks import BLOCK, BLOCKS_A_DAY, IST, Block, block_at
 UNKNOWN = math.nan
 TIME_COLUMN, PRICE_COLUMN = "datetime", "price"
 FIRST_YEAR, LAST_YEAR = 2000, 2199
+MOST_RS_PER_MWH = 100_000.0  # several times what any Indian price cap ever was: another unit
+DAILY_RS_PER_MWH = (1100.0, 20_000.0)  # where the middle price of whole days lies
+FEW_RS_PER_MWH = 30.0
 
 Fault = tuple[int, str]
 Days = Mapping[date, tuple[float, ...]]  # Rs/MWh, NaN where unknown
@@ -122,6 +126,24 @@ def parse(text: str, name: str) -> PriceFile:
     return PriceFile(history, tuple(sorted(faults)))
 
 
+def doubt_of(history: PriceHistory) -> str:
+    """Why these prices may be in another unit than Rs/MWh, and what to do; or nothing."""
+    known = [price for day in history.days.values() for price in day if not _unknown(price)]
+    middle = statistics.median(known) if known else DAILY_RS_PER_MWH[0]
+    low, high = DAILY_RS_PER_MWH
+    if not middle or low <= middle <= high:
+        return ""
+    unit, remedy = "paise/MWh", "divide it by 100"
+    if middle < low:
+        unit, remedy = "paise/kWh", "multiply it by 10"
+    if middle < FEW_RS_PER_MWH:
+        unit, remedy = "Rs/kWh", "multiply it by 1000"
+    return (
+        f"the middle price is {middle:g} Rs/MWh, as if the column were {unit}: if it is, {remedy} "
+        "and import it again, the newest import counts"
+    )
+
+
 def _row(cells: list[str], time_place: int, price_place: int) -> tuple[Block, float]:
     """One row's block and price. Raises ValueError with what is wrong."""
     if len(cells) <= max(time_place, price_place):
@@ -143,6 +165,9 @@ def _row(cells: list[str], time_place: int, price_place: int) -> tuple[Block, fl
         price = UNKNOWN
     if not math.isfinite(price):
         raise ValueError(f"{PRICE_COLUMN}: {cell!r} of {block} is not a number")
+    if abs(price) > MOST_RS_PER_MWH:
+        said = f"{PRICE_COLUMN}: {cell!r} of {block} is no price in Rs/MWh"
+        raise ValueError(f"{said}; of paise take a hundredth")
     return block, price
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from vppd.core.settings_market import RiskSettings
 from vppd.market.blocks import BLOCK_H
 from vppd.market.book import Bid, Book, Pair
-from vppd.market.fitting import Setting
+from vppd.market.fitting import EDGE, Setting
 from vppd.market.storage import Terms
 
 PERCENT = 100
@@ -98,7 +98,7 @@ def vetoes(book: Book, setting: Setting, risk: RiskSettings, known: Known) -> li
     found += [
         f"infeasible: {each}"
         for each in setting.breaches(book)
-        if each.value > allowed.get((each.block, each.limit), 0.0)
+        if each.value > allowed.get((each.block, each.limit), 0.0) + EDGE
     ]
     sold_mwh = [bid.most_sold_mw * BLOCK_H for _, bid in book]
     bought_mwh = [bid.most_bought_mw * BLOCK_H for _, bid in book]

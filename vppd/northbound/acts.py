@@ -90,6 +90,8 @@ async def control(ask: Ask) -> Answer:
     ask.site.gate.trip(scope, Code.EMERGENCY_STOP, f"pressed by {ask.user}", by)
     # what an operator asked before must not come back by itself with the reset
     released = [plan_ for unit in _units_of(ask.site, scope) for plan_ in _withdraw(ask.site, unit)]
+    if scope == SITE and ask.site.desk is not None:
+        ask.site.desk.withdraw(ask.source)
     return Answer(
         {
             "unit": scope,

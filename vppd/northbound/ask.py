@@ -50,3 +50,12 @@ class Answer:
 
     view: View
     status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What goes back where it is not JSON."""
+
+    body: bytes
+    content_type: str  # whole, with its charset
+    headers: Mapping[str, str] = field(default_factory=dict)

@@ -77,6 +77,13 @@ class Body:
             raise _wrong(name, f"must be a list of [x, y], is {_said(value)}")
         return tuple(_pair(name, each) for each in value)
 
+    def rows(self, name: str, width: int) -> tuple[tuple[float, ...], ...]:
+        """A list of lists of so many finite numbers. Raises Problem 422."""
+        value = self._take(name, None)
+        if not isinstance(value, list):
+            raise _wrong(name, f"must be a list of lists, is {_said(value)}")
+        return tuple(_numbers(name, each, width) for each in value)
+
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of short texts. Raises Problem 422."""
         value = self._take(name, None)
@@ -149,6 +156,15 @@ def _pair(name: str, value: object) -> tuple[float, float]:
         if isinstance(each, bool) or not isinstance(each, int | float):
             raise _wrong(name, f"must hold numbers, holds {_said(each)}")
     return float(x), float(y)
+
+
+def _numbers(name: str, value: object, width: int) -> tuple[float, ...]:
+    if not isinstance(value, list) or len(value) != width:
+        raise _wrong(name, f"must be lists of {width} numbers, holds {_said(value)}")
+    for each in value:
+        if isinstance(each, bool) or not isinstance(each, int | float) or not math.isfinite(each):
+            raise _wrong(name, f"must hold numbers, holds {_said(each)}")
+    return tuple(float(each) for each in value)
 
 
 def _said(value: object) -> str:

@@ -3,7 +3,7 @@ a byte of theirs is read; what is not HTTP is answered as a problem, not with a 
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -11,12 +11,30 @@ from vppd.northbound.problems import PROBLEM_TYPE, Problem
 
 FAREWELL_S = 1.0
 REFUSALS_MAX = 64
+IDLE_S = 30.0  # also how long a request line and its headers may take
+CONNECTION: dict[str, Any] = {
+    "keepalive_timeout": IDLE_S,
+    "lingering_time": 1.0,
+    "access_log": None,
+    "auto_decompress": False,
+}
 
 
 class Visit(web.RequestHandler):  # type: ignore[type-arg, unused-ignore]
     """aiohttp's connection, with problem details for requests it cannot parse."""
 
-    __slots__ = ()
+    __slots__ = ("_refused",)
+
+    def __init__(
+        self,
+        server: Any,
+        *,
+        refused: Callable[[asyncio.BaseTransport | None, str], None],
+        **how: Any,
+    ) -> None:
+        """`refused` is told what could not be understood."""
+        super().__init__(server, **how)
+        self._refused = refused
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Who asks nothing in the time of an idle connection is sent away; aiohttp before 3.14
@@ -49,6 +67,7 @@ class Visit(web.RequestHandler):  # type: ignore[type-arg, unused-ignore]
             raise ConnectionError("part of an answer was sent already") from exc
         word = "malformed-request" if status < 500 else "internal-error"  # noqa: PLR2004
         said = (message or "not a request that vppd understands").splitlines()[0][:200]
+        self._refused(self.transport, f"{word}: {said}")
         problem = Problem(status, word, said)
         response = web.Response(status=status, body=problem.encode(), content_type=PROBLEM_TYPE)
         response.force_close()

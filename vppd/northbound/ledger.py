@@ -20,6 +20,7 @@ log = structlog.get_logger()
 KEYS_MAX = 1024
 REFUSED_EVERY_S = 1.0
 TEXT_MAX = 2048
+LOGGED_MAX = 400  # of a body in the log; the journal has more of it
 
 
 class Seldom:
@@ -84,7 +85,7 @@ class Ledger:
         }
         more = {"journaled": journaled, "unsaid": unsaid}
         said = {key: value for key, value in more.items() if value is not None}
-        log.info("command", **view, body=row.body_json, **said)
+        log.info("command", **view, body=row.body_json[:LOGGED_MAX], **said)
         self._site.feed.tell("command", {"at": row.at, **view})
 
 

@@ -10,6 +10,7 @@ from vppd.core.alarms import Code
 from vppd.core.model import SITE, UnitId
 from vppd.core.records import CommandRow, KeptRow
 from vppd.core.settings_mqtt import MqttSettings
+from vppd.grid.droop_switch import held_off
 from vppd.grid.orders import Order, OrderKind
 from vppd.northbound.ledger import TEXT_MAX, Seldom
 from vppd.northbound.mqtt_backlog import Stream
@@ -117,7 +118,11 @@ class Clerk:
         _on_site(command, self._site)
         enabled = command.body.flag("enabled")
         command.body.done()
-        self._site.tick.duty = self._site.tick.duty.switched(enabled, "order")
+        tick = self._site.tick
+        if enabled and held_off(tick.duty.switch):
+            text = "an operator has switched it off"
+            raise RefusedCommand(Reason.NOT_ALLOWED, text, command)
+        tick.duty = tick.duty.switched(enabled, "order")
         return {"enabled": enabled}
 
     def _enable(self, command: Command) -> View:

@@ -37,8 +37,10 @@ class Pulse:
         seen, self._violations = self._violations, self._rows()
         for row in self._violations - seen:
             feed.tell("violation", views.violation(row))
+        decision = site.decision()
+        if decision is not None:
+            site.trail.note(decision, views.measured_kw(site, site.bus.snapshot()))
         if feed.readers:
-            decision = site.decision()
             feed.tell(
                 "decision",
                 {

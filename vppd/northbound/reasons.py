@@ -16,6 +16,7 @@ from vppd.core.model import Point, UnitId
 from vppd.core.records import SetpointRow, SiteRow, ViolationRow
 from vppd.field.rule import Verdict
 from vppd.northbound.problems import Problem, iso
+from vppd.northbound.rolled_up import rolled_up
 from vppd.northbound.site import Site
 from vppd.northbound.views import View, bound_by, clamp, latched, pins, plan, read_back, room
 from vppd.spine.schema import from_micros, micros
@@ -71,10 +72,12 @@ async def why_at(site: Site, unit: UnitId, at: datetime) -> View:
         )
         owed = await _newest(site, SiteRow, "site", "at BETWEEN ? AND ?", (since, until))
         broken = await _violations(site, unit, until)
+        left = await rolled_up(site, unit, at) if setpoint is None else None
     except OSError as error:
         raise Problem(503, "journal-unreadable", f"the journal cannot be read: {error}") from None
     if setpoint is None:
         text = f"the journal has no row of {unit} in the day before {iso(at)}"
+        text = f"{text}: {left}" if left else text
         raise Problem(404, "not-in-journal", text)
     return {
         **setpoint,

@@ -1,7 +1,7 @@
 """The route table: method, path, who may, what it does. Whoever is allowed what stands here and
 nowhere else. A route with a verb changes something: it is logged and journaled."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vppd.northbound import (
@@ -11,17 +11,21 @@ from vppd.northbound import (
     commission,
     curves,
     grid_views,
+    market_acts,
+    market_views,
+    metrics,
     named_events,
     order_acts,
+    pages,
     views,
 )
-from vppd.northbound.ask import Answer, Ask
+from vppd.northbound.ask import Answer, Ask, Text
 from vppd.northbound.history import LAST_MAX, recent
 from vppd.northbound.peers import Role
 from vppd.northbound.problems import Problem
 from vppd.northbound.reasons import moment, why_at, why_now
 
-Run = Callable[[Ask], Awaitable[Answer]]
+Run = Callable[[Ask], Awaitable[Answer | Text]]
 LAST = 50
 
 
@@ -57,6 +61,12 @@ async def health(ask: Ask) -> Answer:
     return Answer({"status": "controlling", "state": word, "tick_age_s": age_s})
 
 
+def status(ask: Ask) -> views.View:
+    """The whole site on one page, with its market."""
+    market = market_views.state(ask.site) if ask.site.trading is not None else None
+    return {**views.status(ask.site), "market": market}
+
+
 async def why(ask: Ask) -> Answer:
     """The live decision on a unit, or the journal's with `at`."""
     asset, at = ask.asset(), ask.query.get("at")
@@ -79,13 +89,6 @@ async def recent_events(ask: Ask) -> Answer:
     return Answer(await recent(ask.site, _count("last", last, LAST_MAX) if last else LAST))
 
 
-async def market(ask: Ask) -> Answer:
-    """Nothing is sold by this daemon. Raises Problem 404."""
-    schedule = ask.site.settings.market.schedule
-    text = f"the site follows the schedule {schedule}" if schedule else "no schedule is configured"
-    raise Problem(404, "not-available", f"market layer not configured; {text}")
-
-
 async def stream(_: Ask) -> Answer:
     """Served by `server.py`: a stream has no one answer. Raises Problem 500."""
     raise Problem(500, "internal-error", "a stream was asked like a page")
@@ -93,9 +96,13 @@ async def stream(_: Ask) -> Answer:
 
 _V, _O, _A = Role.VIEWER, Role.OPERATOR, Role.ADMIN
 
+METRICS = Route("GET", "/metrics", _V, metrics.scrape)
 ROUTES = (
+    Route("GET", "/", _V, pages.show),
+    METRICS,
     Route("GET", "/v1/health", _V, health),
-    Route("GET", "/v1/status", _V, shows(lambda ask: views.status(ask.site))),
+    Route("GET", "/v1/status", _V, shows(status)),
+    Route("GET", "/v1/trail", _V, shows(lambda ask: ask.site.trail.view(ask.site.clock.now_s()))),
     Route("GET", "/v1/alarms", _V, shows(lambda ask: views.alarms(ask.site))),
     Route("GET", "/v1/events", _V, stream, stream=True),
     Route("GET", "/v1/events/recent", _V, recent_events, query=frozenset({"last"})),
@@ -138,19 +145,25 @@ ROUTES = (
     Route("GET", "/v1/orders", _V, shows(lambda ask: order_acts.orders(ask.site))),
     Route("POST", "/v1/orders", _O, order_acts.order, "order"),
     Route("DELETE", "/v1/orders", _O, order_acts.withdraw, "withdraw"),
-    # the market: not of this daemon
-    Route("GET", "/v1/market/prices", _V, market),
-    Route("GET", "/v1/market/bids", _V, market),
-    Route("GET", "/v1/market/portfolio", _V, market),
-    Route("POST", "/v1/market/bids", _O, market, "bid"),
-    Route("GET", "/v1/compliance/report", _V, market),
+    # the market
+    Route("GET", "/v1/market", _V, market_views.whole_state),
+    Route("GET", "/v1/market/prices", _V, market_views.prices, query=frozenset({"day"})),
+    Route("GET", "/v1/market/bids", _V, market_views.bids, query=frozenset({"day"})),
+    Route("GET", "/v1/market/portfolio", _V, market_views.portfolio, query=frozenset({"day"})),
+    Route("GET", "/v1/market/why/{block}", _V, market_views.why),
+    Route("POST", "/v1/market/prices", _O, market_acts.seed, "prices"),
+    Route("POST", "/v1/market/bids", _O, market_acts.bid, "bid"),
+    Route("POST", "/v1/market/control", _O, market_acts.control, "market"),
+    Route("GET", "/v1/compliance/report", _V, market_views.compliance, query=frozenset({"month"})),
 )
 
 
-def find(method: str, path: str) -> tuple[Route, Mapping[str, str]]:
+def find(
+    method: str, path: str, routes: Sequence[Route] = ROUTES
+) -> tuple[Route, Mapping[str, str]]:
     """The row for a request and the words in its path. Raises Problem 404 or 405."""
     allowed: list[str] = []
-    for route in ROUTES:
+    for route in routes:
         words = _match(route.path, path)
         if words is not None and route.method == method:
             return route, words

@@ -8,7 +8,7 @@ does not read is cut off, and no request raises out of here.
 """
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,36 +16,27 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from vppd.northbound import views
-from vppd.northbound.ask import Answer, Ask
+from vppd.northbound import pages, reply
+from vppd.northbound.ask import Answer, Ask, Text
 from vppd.northbound.body import BODY_MAX_BYTES, Body, parse
 from vppd.northbound.door import Door
-from vppd.northbound.doorman import Doorman, Visit
-from vppd.northbound.feed import framed
+from vppd.northbound.doorman import CONNECTION, Doorman, Visit
 from vppd.northbound.ledger import Ledger, Seldom
 from vppd.northbound.peers import Access, Peer, Role, peer_at, user_name
-from vppd.northbound.problems import JSON_TYPE, PROBLEM_TYPE, Problem, encode
+from vppd.northbound.problems import Problem
 from vppd.northbound.pulse import Pulse
+from vppd.northbound.query import query_of
 from vppd.northbound.routes import Route, find
 from vppd.northbound.site import Site
 
 log = structlog.get_logger()
 
 CONNECTIONS_MAX = 64
-STREAMS_MAX = 16
-IDLE_S = 30.0  # also how long a request line and its headers may take
-CONNECTION: dict[str, Any] = {
-    "keepalive_timeout": IDLE_S,
-    "lingering_time": 1.0,
-    "access_log": None,
-    "auto_decompress": False,
-}
+RESERVED = 16  # of them for those who may command: viewers cannot shut them out
 BODY_S = 5.0
-WRITE_S = 5.0
 STOP_S = 0.5
 NAMES_MAX = 1024
-ZONE_HEADER = "Vppd-Timezone"  # for those who show times to people
-STRANGERS_EVERY_S = 60.0
+REFUSED_EVERY_S = 60.0
 
 
 class Server:
@@ -58,7 +49,9 @@ class Server:
         self._refusals: set[asyncio.BaseTransport] = set()
         self._names: dict[int, str] = {}
         self._ledger = Ledger(site)
-        self._strangers = Seldom(site.clock, STRANGERS_EVERY_S)
+        self._strangers = Seldom(site.clock, REFUSED_EVERY_S)
+        self._malformed = Seldom(site.clock, REFUSED_EVERY_S)
+        self._crowds = Seldom(site.clock, REFUSED_EVERY_S)
 
     def claim(self) -> None:
         """Take the path before anything else is done, so that a second daemon does nothing at all;
@@ -99,18 +92,30 @@ class Server:
             peer = peer_at(transport)
         except OSError:
             return Problem(403, "not-allowed", "the kernel does not say who you are")
-        if self._role(peer) is Role.NOBODY:
-            unsaid = self._strangers.now(peer.uid)
-            if unsaid is not None:
-                log.warning("stranger", uid=peer.uid, pid=peer.pid, unsaid=unsaid)
+        role = self._role(peer)
+        if role is Role.NOBODY:
+            self._tell(self._strangers, "stranger", peer)
             return self._not_allowed(peer, Role.VIEWER)
-        if len(self._web.connections) >= CONNECTIONS_MAX:
-            text = f"{CONNECTIONS_MAX} connections are open already: close some, try again"
+        most = CONNECTIONS_MAX - (RESERVED if role is Role.VIEWER else 0)
+        if len(self._web.connections) >= most:
+            self._tell(self._crowds, "too_many_connections", peer)
+            text = f"{most} connections are open already: close some, try again"
             return Problem(503, "too-many-connections", text)
         return None
 
     def _visit(self) -> Visit:
-        return Visit(self._web, loop=asyncio.get_running_loop(), **CONNECTION)
+        loop = asyncio.get_running_loop()
+        return Visit(self._web, refused=self._not_understood, loop=loop, **CONNECTION)
+
+    def _not_understood(self, transport: asyncio.BaseTransport | None, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._tell(self._malformed, "malformed_request", peer_at(transport), text=text)
+
+    def _tell(self, seldom: Seldom, event: str, peer: Peer, **more: str) -> None:
+        """One line for each uid once in a while, with the count of what was not told."""
+        unsaid = seldom.now(peer.uid)
+        if unsaid is not None:
+            log.warning(event, uid=peer.uid, pid=peer.pid, unsaid=unsaid, **more)
 
     def _role(self, peer: Peer) -> Role:
         if self._access.settings != self._site.settings.api:
@@ -135,31 +140,13 @@ class Server:
             answer = await self._answer(request)
             if isinstance(answer, web.StreamResponse):
                 return answer
-            response = web.Response(
-                body=encode(answer.view),
-                status=answer.status,
-                content_type=JSON_TYPE,
-                headers={ZONE_HEADER: self._site.settings.site.timezone},
-            )
+            response = reply.response_of(answer, self._site)
         except Problem as problem:
-            response = web.Response(
-                body=problem.encode(), status=problem.status, content_type=PROBLEM_TYPE
-            )
-            if not request.content.is_eof():
-                response.force_close()  # what was not read is not worth reading
-        await self._send(request, response)
+            response = reply.refusal(problem, request)
+        await reply.send(request, response)
         return response
 
-    async def _send(self, request: web.BaseRequest, response: web.Response) -> None:
-        """Write it out; one who does not read it is cut off."""
-        try:
-            async with asyncio.timeout(WRITE_S):
-                await response.prepare(request)
-                await response.write_eof()
-        except (TimeoutError, ConnectionError):
-            _cut(request)
-
-    async def _answer(self, request: web.BaseRequest) -> Answer | web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest) -> Answer | Text | web.StreamResponse:
         """Raises Problem."""
         try:
             peer = peer_at(request.transport)
@@ -167,12 +154,13 @@ class Server:
             raise Problem(403, "not-allowed", "the connection is gone") from None
         ask = Ask(self._site, peer, self._role(peer), await self._user(peer.uid))
         try:
+            _from_where(request)
             route, path = find(request.method, request.path)
-            ask = replace(ask, path=path, query=_query(request, route))
+            ask = replace(ask, path=path, query=query_of(request, route))
             if ask.role < route.role:
                 raise self._not_allowed(peer, route.role)
             if route.stream:
-                return await self._stream(request)
+                return await reply.stream(request, self._site, {})
             ask = replace(ask, body=await _body(request))
         except Problem as problem:
             if request.method != "GET":  # a change that did not get as far as its route
@@ -181,7 +169,7 @@ class Server:
             raise
         return await self._run(ask, route)
 
-    async def _run(self, ask: Ask, route: Route) -> Answer:
+    async def _run(self, ask: Ask, route: Route) -> Answer | Text:
         """Do it; a change is written down before it is answered. Raises Problem."""
         try:
             answer = await route.run(ask)
@@ -195,36 +183,10 @@ class Server:
                 self._ledger.refused(ask, route.verb, repr(error), "failed")
             text = "vppd failed on this request; the journal of the system has the trace"
             raise Problem(500, "internal-error", text) from error
-        if not route.verb:
+        if not route.verb or isinstance(answer, Text):
             return answer
         journaled = await self._ledger.accepted(ask, route.verb, answer.view)
         return Answer({**answer.view, "journaled": journaled}, answer.status)
-
-    async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Events until the reader goes, falls behind, or the daemon stops. Raises Problem."""
-        feed = self._site.feed
-        if len(feed.readers) >= STREAMS_MAX:
-            raise Problem(503, "too-many-readers", f"{STREAMS_MAX} readers already; close one")
-        response = web.StreamResponse(
-            headers={
-                "Content-Type": "text/event-stream",
-                "Cache-Control": "no-store",
-                ZONE_HEADER: self._site.settings.site.timezone,
-            }
-        )
-        reader = feed.join(lambda: _cut(request))
-        try:
-            await response.prepare(request)
-            data: bytes | None = framed("status", views.status(self._site))
-            while data is not None:
-                async with asyncio.timeout(WRITE_S):
-                    await response.write(data)
-                data = await reader.next()
-        except (TimeoutError, ConnectionError):
-            _cut(request)
-        finally:
-            feed.leave(reader)
-        return response
 
     async def _user(self, uid: int) -> str:
         name = self._names.get(uid)
@@ -236,17 +198,14 @@ class Server:
         return name
 
 
-def _query(request: web.BaseRequest, route: Route) -> Mapping[str, str]:
-    """Raises Problem 422 for what the route does not know, and for a word given twice."""
-    query = request.query
-    for name in query:
-        if name not in route.query:
-            known = ", ".join(sorted(route.query)) or "none"
-            text = f"{name[:64]} is not known here; known: {known}"
-            raise Problem(422, "unusable-value", text, field=name[:64])
-        if len(query.getall(name)) > 1:
-            raise Problem(422, "unusable-value", f"{name} is given twice", field=name)
-    return dict(query)
+def _from_where(request: web.BaseRequest) -> None:
+    """Raises Problem 403, 421 for what a browser carries here for somebody else."""
+    if not pages.of_this_machine(request.headers.get("Host"), named=False):
+        text = "this Host is not of this machine: ask for http://vppd/ or http://localhost/"
+        raise Problem(421, "wrong-host", text)
+    if request.method != "GET" and pages.of_a_page(request.headers):
+        text = "a page may look and not command: vppctl does"
+        raise Problem(403, "not-allowed", text)
 
 
 async def _body(request: web.BaseRequest) -> Body:
@@ -267,9 +226,3 @@ async def _body(request: web.BaseRequest) -> Body:
     except (web.RequestPayloadError, ConnectionError) as error:
         raise Problem(400, "malformed-request", f"the body is broken: {error}") from None
     return parse(raw)
-
-
-def _cut(request: web.BaseRequest) -> None:
-    transport = request.transport
-    if transport is not None:
-        transport.abort()

@@ -18,7 +18,10 @@ from vppd.field.gate import Gate
 from vppd.field.presence import Known
 from vppd.grid.order_desk import OrderDesk
 from vppd.grid.watch import FrequencyWatch
+from vppd.market.trading import Trading
 from vppd.northbound.feed import Feed
+from vppd.northbound.once import Once
+from vppd.northbound.trail import Trail
 from vppd.spine.alarms import AlarmBoard
 from vppd.spine.bus import Bus
 from vppd.spine.heartbeat import Heartbeat
@@ -27,6 +30,7 @@ from vppd.tick import Tick
 Reload = Callable[[], Awaitable[list[str]]]
 NameEvent = Callable[[str, datetime, datetime, datetime], datetime]
 OPERATOR = "operator:"
+SCRAPED_AGAIN_S = 1.0
 
 
 def no_devices() -> Mapping[UnitId, Known]:
@@ -45,6 +49,7 @@ class Site:
     UNIT/bms, meter for others. `desk` takes orders, None: nobody does. `clock_trusted` says whether
     wall time may be believed. `name_event` (name, begin, end, now) keeps a window of time as a
     frequency event and says from when on it has every 100 ms row; None: nobody keeps them.
+    `trading` is the market layer, None: the schedule file is the plan.
     """
 
     settings: Settings
@@ -69,10 +74,14 @@ class Site:
     desk: OrderDesk | None = None
     clock_trusted: Callable[[], bool] = lambda: True
     name_event: NameEvent | None = None
+    trading: Trading | None = None
     feed: Feed = field(init=False, default_factory=Feed)
+    trail: Trail = field(init=False, default_factory=Trail)
+    scraped: Once = field(init=False)  # the metrics
     registry: Registry = field(init=False)
 
     def __post_init__(self) -> None:
+        self.scraped = Once(self.clock, SCRAPED_AGAIN_S)
         self.registry = Registry(self.settings.units, self.clock, self.journal)
         for reading in self.bus.snapshot().readings.values():
             self.registry.take(reading)

@@ -53,7 +53,7 @@ def status(site: Site) -> View:
         "shut_by": site.gate.shut_by,
         "sentence": sentence(decision, site.gate.decisions, site.gate.shut_by),
         **decided(decision),
-        "measured_kw": _sum(power_kw(now, asset) for asset in site.assets),
+        "measured_kw": measured_kw(site, now),
         "frequency_source": decision.frequency_source or None if decision else None,
         "frequency_age_s": decision.frequency_age_s if decision else None,
         "band": site.watch.band,
@@ -66,6 +66,11 @@ def status(site: Site) -> View:
         "version": site.version,
         "diagnostics": site.diagnostics(),
     }
+
+
+def measured_kw(site: Site, now: Snapshot) -> float | None:
+    """What the units measure together; None when one of them is not known."""
+    return _sum(power_kw(now, asset) for asset in site.assets)
 
 
 def decided(decision: Decision | None) -> View:

@@ -24,6 +24,7 @@ from vppd.core.settings import BmsSettings, LocationSettings, PmuSettings, Setti
 from vppd.sim.c37118_frames import Layout as PmuLayout
 from vppd.sim.can.bms import SimBms
 from vppd.sim.can.bus import CanBus
+from vppd.sim.exchange import SimulatedExchange
 from vppd.sim.faults.door import FaultSocket
 from vppd.sim.faults.injector import Injected, Injector
 from vppd.sim.faults.registry import Undo, UnknownFaultError
@@ -41,6 +42,7 @@ from vppd.sim.unit import SimUnit
 
 Address = tuple[str, int] | str  # host and port, or a serial path
 METER = "meter"
+EXCHANGE = "exchange"
 INVERTER = "/inverter"  # behind the unit's name
 POWER_POINTS = ((103, "W"), (701, "W"), (701, "WL1"), (701, "WL2"), (701, "WL3"))
 T = TypeVar("T")
@@ -98,6 +100,7 @@ class Plant:
         self.bmss: dict[str, SimBms] = {}
         self.inverters: dict[str, SimSunSpec] = {}
         self.meter: SimMeter | None = None
+        self.exchange: SimulatedExchange | None = None  # served apart; here for its faults
         self._slaves: dict[str, Slave] = {}
         self._line_of: dict[str, Line] = {}
         self._group = asyncio.TaskGroup()
@@ -251,6 +254,12 @@ class Plant:
         self.meter.advance(self.clock.now_s())
         return self.meter
 
+    def site_exchange(self) -> SimulatedExchange:
+        """The power exchange. Raises UnknownFaultError when none is served."""
+        if self.exchange is None:
+            raise UnknownFaultError("no exchange is served")
+        return self.exchange
+
     def bms(self, name: str) -> SimBms:
         """The BMS of a unit. Raises UnknownFaultError."""
         return _among(self.bmss, name, "unit with a BMS")
@@ -288,10 +297,12 @@ class Plant:
         return _among(self.pmus, name, "pmu")
 
     def state(self, name: str) -> dict[str, Any]:
-        """A unit in plain values with what its BMS said last, or the meter. Raises
-        UnknownFaultError."""
+        """A unit in plain values with what its BMS said last, the meter, or what the exchange
+        took. Raises UnknownFaultError."""
         if name == METER:
             return self.site_meter().state()
+        if name == EXCHANGE:
+            return self.site_exchange().state()
         unit = self.unit(name)
         battery = unit.battery
         bms = self.bmss.get(name)
@@ -350,13 +361,16 @@ async def serve(
     ready: Callable[[], None] | None,
     fps: int = 10,
     floats: bool = True,
+    exchange: SimulatedExchange | None = None,
 ) -> None:
-    """Serve the plant until cancelled; `ready` is called when every address is open.
+    """Serve the plant until cancelled; `ready` is called when every address is open. Faults reach
+    an exchange that is served beside it.
 
     Raises ValueError and OSError as Plant does.
     """
     async with AsyncExitStack() as stack:
         plant = Plant(settings, clock, trace=trace, seed=seed, fps=fps, floats=floats)
+        plant.exchange = exchange
         await stack.enter_async_context(plant)
         if faults_socket is not None:
             await stack.enter_async_context(FaultSocket(faults_socket, plant))

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import aiosqlite
@@ -19,9 +19,11 @@ from vppd.core.alarms import Code, Level
 from vppd.core.ports import Clock
 from vppd.core.records import EventRow, Row
 from vppd.core.settings import JournalSettings
+from vppd.core.settings_journal import DiskSettings, KeepSettings
 from vppd.spine.backlog import Backlog, Entry
+from vppd.spine.chain import CHAINED, HEAD
 from vppd.spine.query import Query, named, own, start
-from vppd.spine.retention import Retention
+from vppd.spine.retention import Ages, Retention
 from vppd.spine.schema import Table, number_words
 from vppd.spine.store import (
     JournalBroken,
@@ -35,6 +37,7 @@ from vppd.spine.store import (
 
 OnTrouble = Callable[[Code, bool, str], None]
 _DEFAULTS = JournalSettings()
+_KEEP = KeepSettings()
 
 _MB = 1024 * 1024
 _DATA_ERRORS = (
@@ -76,6 +79,7 @@ class JournalStatus:
     written_rows: int
     dropped_rows: int
     file_mb: float
+    anchor: str | None  # `seq:hash` of the newest entry of the chain
 
 
 class SqliteJournal:
@@ -90,13 +94,16 @@ class SqliteJournal:
         *,
         time_is_trusted: Callable[[], bool] = lambda: True,
         bounds: Bounds = Bounds(),
+        keep: KeepSettings = _KEEP,
+        disk: DiskSettings | None = None,
     ) -> None:
         """`on_trouble(code, active, text)` is called on the loop, for JOURNAL_FAILED and
-        JOURNAL_DROPPED. Nothing is deleted for its age while `time_is_trusted()` is False."""
+        JOURNAL_DROPPED. Nothing is deleted for its age while `time_is_trusted()` is False.
+        `disk` says how long rows wait that nobody awaits, instead of `bounds`."""
         self._path = path
         self._clock = clock
         self._on_trouble = on_trouble
-        self._settings = settings
+        self._batch_s = bounds.batch_s if disk is None else disk.write_every_s
         self._time_is_trusted = time_is_trusted
         self._bounds = bounds
         self._backlog = Backlog(bounds.backlog_bytes)
@@ -105,7 +112,9 @@ class SqliteJournal:
         self._prepared = False
         self._writer: aiosqlite.Connection | None = None
         self._query = Query(path, bounds.select_s)
-        self._retention = Retention(settings.max_mb, bounds.trim_rows)
+        ages = Ages(keep, settings.retain_days)
+        self._retention = Retention(settings.max_mb, bounds.trim_rows, ages)
+        self._anchor: str | None = None
         self._words: dict[str, int] = {}
         self._turn = asyncio.Lock()  # held while the writing connection is used
         self._wake = asyncio.Event()
@@ -157,6 +166,7 @@ class SqliteJournal:
             self._written_rows,
             self._backlog.dropped_total,
             self._retention.file_mb,
+            self._anchor,
         )
 
     # --- its life ---------------------------------------------------------------------------
@@ -218,7 +228,7 @@ class SqliteJournal:
 
     async def _until_due(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._retry_s or self._bounds.batch_s):
+            async with asyncio.timeout(self._retry_s or self._batch_s):
                 await self._wake.wait()
         self._wake.clear()
 
@@ -270,10 +280,13 @@ class SqliteJournal:
             for table, entries in by_table.values():
                 rows = number_words(table, (entry.values for entry in entries), self._words, fresh)
                 await connection.executemany(table.insert, rows)
+            chained = any(table in CHAINED for table in by_table)
+            anchor = await _head(connection) if chained else self._anchor
             if fresh:
                 words = [(number, word) for word, number in fresh.items()]
                 await connection.executemany("INSERT INTO word (id, text) VALUES (?, ?)", words)
             await connection.execute("COMMIT")
+            self._anchor = anchor
         except (sqlite3.Error, OverflowError, UnicodeError):
             for word in fresh:
                 del self._words[word]
@@ -294,7 +307,7 @@ class SqliteJournal:
         if self._writer is None or _code(error) != sqlite3.SQLITE_FULL:
             return False
         try:
-            return await self._retention.make_room(self._writer)
+            return await self._retention.make_room(self._writer, self._clock.utc())
         except sqlite3.Error:
             return False
 
@@ -341,6 +354,7 @@ class SqliteJournal:
         try:
             await self._retention.bound(connection)
             words = await connection.execute_fetchall("SELECT text, id FROM word")
+            self._anchor = await _head(connection)
         except sqlite3.Error:
             await connection.close()
             raise
@@ -359,16 +373,20 @@ class SqliteJournal:
             return
         self._house_due_s = self._clock.now_s() + self._bounds.keep_house_s
         self._rows_since_house = 0
-        before = self._clock.utc() - timedelta(days=self._settings.retain_days)
+        now = self._clock.utc()
         try:
             if not await asyncio.to_thread(self._path.exists):
                 raise JournalBroken("the file was removed while in use: restart vppd")
             if self._time_is_trusted():
-                await self._retention.forget_aged(self._writer, before)
-            if not await self._retention.fit(self._writer, urgent=lambda: len(self._backlog) > 0):
+                await self._retention.forget_aged(self._writer, now)
+            urgent = self._rows_wait
+            if not await self._retention.fit(self._writer, now, urgent):
                 self._house_due_s = self._clock.now_s()  # rows wait; go on after them
         except _DISK_ERRORS as error:
             await self._fail([], error)
+
+    def _rows_wait(self) -> bool:
+        return len(self._backlog) > 0
 
     # --- telling ----------------------------------------------------------------------------
 
@@ -405,3 +423,9 @@ class SqliteJournal:
 
 def _code(error: Exception) -> int:
     return getattr(error, "sqlite_errorcode", 0)
+
+
+async def _head(connection: aiosqlite.Connection) -> str | None:
+    """The newest entry of the chain, `seq:hash`. Raises sqlite3.Error."""
+    found = [*await connection.execute_fetchall(HEAD)]
+    return f"{found[0][0]}:{found[0][1]}" if found else None

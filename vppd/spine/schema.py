@@ -18,14 +18,16 @@ How to read `journal.db` from outside (SQLite 3.38 or later, `file:journal.db?mo
   while it goes on, or when vppd was killed in it), `trigger`, `ending` and the rule that found it,
   `rule_json`. Its 100 ms rows are those of `evidence` from `rule.before_s` before it until its end
   and a little on. `vppd report --sql` prints the query that computes its figures from them.
-* What the market left behind is described in `vppd.spine.schema_market`.
+* What the market left behind is described in `vppd.spine.schema_market`, roll-ups of a minute and a
+  quarter of an hour in `vppd.spine.schema_years`, the chain of hashes in `vppd.spine.chain`.
 * The frequent kinds are stored with the words of a small set (unit, point, quality, state) as
   numbers (`word`) and clustered by time, so that one second of a site dirties one page a table:
   filter them by a range of `at` first, then by unit. Their kW, kvar and values (of `evidence` its
   Hz and Hz/s too) are stored as whole ten-thousandths, so they are exact to 0.0001 of their unit;
   the views give them as floats.
 
-Readings take about 26 bytes, setpoints 75, site rows 65, evidence 40.
+Readings take about 26 bytes, setpoints 75, site rows 65, evidence 40, roll-ups 35; a chained row 95
+more for its entry in the chain.
 """
 
 import math
@@ -55,7 +57,10 @@ from vppd.core.records_market import (
     MarketResultRow,
     SettlementLineRow,
 )
+from vppd.core.records_years import MinuteRow, QuarterRow
+from vppd.spine.chain import CHAINED
 from vppd.spine.schema_market import market_step
+from vppd.spine.schema_years import years_step
 
 APPLICATION_ID = 0x76707064
 Value = str | int | float | None
@@ -71,6 +76,7 @@ _AT_UTC = f"at_utc TEXT AS ({_UTC_TEXT.format(at='at')}) VIRTUAL"
 _SCALE = 10_000  # an integer of three or four bytes instead of a float of eight
 _SCALED_ENDINGS = ("_kw", "_kvar", "value")
 _EVIDENCE_ENDINGS = ("_kw", "_hz", "_hz_per_s")
+_ROLLED_ENDINGS = ("low", "mean", "high", "last")
 
 
 def _scaled(*columns: str) -> str:
@@ -160,7 +166,13 @@ _VERSION_3 = (
 )
 
 Step = tuple[str, ...]
-STEPS: tuple[Step, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, market_step(_AT_UTC))
+STEPS: tuple[Step, ...] = (
+    _VERSION_1,
+    _VERSION_2,
+    _VERSION_3,
+    market_step(_AT_UTC),
+    years_step(_AT_UTC, _UTC_TEXT.format(at="at")),
+)
 """Step i brings a file from version i to i + 1. A released step is never changed."""
 
 
@@ -208,8 +220,14 @@ TABLES: Mapping[type[Row], Table] = {
     ReadingRow: _table(ReadingRow, stored_in="reading_row", words=("unit", "point", "quality")),
     SetpointRow: _table(SetpointRow, stored_in="setpoint_row", words=("unit", "state")),
     SiteRow: _table(SiteRow, stored_in="site_row"),
+    MinuteRow: _table(
+        MinuteRow, stored_in="minute_row", words=("unit", "point"), endings=_ROLLED_ENDINGS
+    ),
     TelemetryRow: _table(TelemetryRow),
     EvidenceRow: _table(EvidenceRow, stored_in="evidence_row", endings=_EVIDENCE_ENDINGS),
+    QuarterRow: _table(
+        QuarterRow, stored_in="quarter_row", words=("unit", "point"), endings=_ROLLED_ENDINGS
+    ),
     MarketPriceRow: _table(MarketPriceRow),
     EventRow: _table(EventRow),
     ViolationRow: _table(ViolationRow),
@@ -226,7 +244,9 @@ TABLES: Mapping[type[Row], Table] = {
 TRIM_GROUPS: tuple[tuple[Table, ...], ...] = (
     (TABLES[ReadingRow],),
     (TABLES[SetpointRow], TABLES[SiteRow], TABLES[TelemetryRow]),
+    (TABLES[MinuteRow],),
     (TABLES[EvidenceRow],),
+    (TABLES[QuarterRow],),
     (
         *(TABLES[EventRow], TABLES[ViolationRow], TABLES[CommandRow], TABLES[TripRow]),
         *(TABLES[MarketPriceRow], TABLES[MarketBidRow], TABLES[MarketResultRow]),
@@ -322,13 +342,19 @@ def _numbered(
     return tuple(numbered)
 
 
-def delete_oldest(table: Table) -> str:
-    """SQL that deletes at most `:rows` of the oldest rows before `:before`, in microseconds.
+def delete_oldest(table: Table, only: str = "") -> str:
+    """SQL that deletes at most `:rows` of the oldest rows before `:before`, in microseconds, that
+    meet the condition `only`.
 
-    The newest row of a (scope, code) of the trips rules still, however old: it stays.
+    The newest row of a (scope, code) of the trips rules still, however old: it stays. So does the
+    newest row of a chained table, or its id could be given twice.
     """
-    kept = f" AND id NOT IN ({NEWEST_TRIPS})" if table.name == "trip" else ""
+    kept = f" AND {only}" if only else ""
     source = table.stored_in
+    if (chained := CHAINED.get(table.name)) is not None:
+        kept += f" AND id IS NOT (SELECT max(id) FROM {source} WHERE {chained.where})"  # noqa: S608
+    if table.name == "trip":
+        kept += f" AND id NOT IN ({NEWEST_TRIPS})"
     return (
         f"DELETE FROM {source} WHERE at < :before{kept} AND at <= (SELECT max(at) FROM "  # noqa: S608
         f"(SELECT at FROM {source} WHERE at < :before{kept} ORDER BY at LIMIT :rows))"

@@ -24,7 +24,8 @@ _COLUMNS = {
     "market_block": "bid_sell_mwh REAL, bid_buy_mwh REAL, dam_mwh REAL, rtm_mwh REAL, "
     "scheduled_mwh REAL, droop_mwh REAL, order_mwh REAL, sras_mwh REAL, metered_mwh REAL, "
     "deviation_mwh REAL, causes_json TEXT, frequency_hz REAL, soc_plan_pct REAL, soc_pct REAL, "
-    "discharged_mwh REAL, usable_mwh REAL, wear_rs REAL, rows_json TEXT",
+    "discharged_mwh REAL, usable_mwh REAL, wear_rs REAL, rows_json TEXT, "
+    "metered_by TEXT",
     "settlement_line": "kind TEXT, energy_mwh REAL, rate_p_per_kwh REAL, amount_paise INTEGER, "
     "rule TEXT, source TEXT, verified INTEGER, text TEXT, rows_json TEXT",
 }

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from vppd.core.alarms import Code
 from vppd.core.records import TripRow
+from vppd.spine.chain import teach
 from vppd.spine.schema import (
     APPLICATION_ID,
     NEWEST_TRIPS,
@@ -91,6 +92,7 @@ def connect(path: Path, mode: str, *, busy_s: float = 5.0) -> sqlite3.Connection
     connection = _open(path, mode, busy_s)
     try:
         connection.execute("PRAGMA synchronous = FULL")
+        teach(connection)
     except sqlite3.Error:
         connection.close()
         raise
@@ -198,7 +200,7 @@ def _quick_check(
     present = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
     connection.set_progress_handler(look, _CHECK_EVERY_STEPS)
     try:
-        for table in ["trip", "word", *tables]:
+        for table in ["trip", "word", "forgotten", "chain", *tables]:
             if table in present:
                 found = connection.execute(f"PRAGMA quick_check({table})").fetchone()[0]
                 if found != "ok":

@@ -18,7 +18,7 @@ import click
 from vppd.cli.commission.bump import BumpTest, Daemon, Refused
 from vppd.cli.commission.preflight import Bump, forbids, words
 from vppd.cli.commission.report import Told, prove_writable, write_report
-from vppd.cli.vppctl import duration_s
+from vppd.cli.values import duration_s
 from vppd.cli.wire import DaemonAbsent, Json
 from vppd.field.step_verdict import Allowed, Judgement, Verdict, judge
 from vppd.spine.clock import SystemClock

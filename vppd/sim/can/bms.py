@@ -70,11 +70,13 @@ class SimBms:
             on_time_s = self._due_s[kind.identifier] + kind.period_s
             late_s = now_s + kind.period_s
             self._due_s[kind.identifier] = on_time_s if on_time_s > now_s else late_s
-        if not self.faults.is_silent:
-            view = self.view(now_s) if kinds else None
-            if view is not None:
-                yield from (self._frame(kind, view) for kind in kinds)
-            yield from self._garbage(now_s)
+        if self.faults.is_silent:
+            self._garbage_due_s = NEVER_S  # what is never sent may not stay due
+            return
+        view = self.view(now_s) if kinds else None
+        if view is not None:
+            yield from (self._frame(kind, view) for kind in kinds)
+        yield from self._garbage(now_s)
 
     def _frame(self, kind: FrameKind, view: BmsView) -> CanFrame:
         identifier = kind.identifier + self.settings.id_offset

@@ -10,7 +10,7 @@ from vppd.sim.faults.registry import KINDS, Undo, UnknownFaultError, fits, param
 if TYPE_CHECKING:
     from vppd.sim.plant import Plant
 
-WITHOUT_NAME = ("grid", "meter")  # there is one of each at most
+WITHOUT_NAME = ("grid", "meter", "exchange")  # there is one of each at most
 
 
 @dataclass(slots=True)

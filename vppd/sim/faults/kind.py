@@ -20,7 +20,7 @@ class Kind:
     """One kind of fault; applying it returns how to undo it, or None when it happens once.
 
     The target is a unit, a bms or an inverter (of a unit), a slave (a unit's controller,
-    "UNIT/inverter", an input or "meter"), an input, a pmu, the meter or the grid.
+    "UNIT/inverter", an input or "meter"), an input, a pmu, the meter, the exchange or the grid.
     """
 
     target: str

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vppd.sim.faults import bms as faults_bms
+from vppd.sim.faults import exchange as faults_exchange
 from vppd.sim.faults import grid as faults_grid
 from vppd.sim.faults import inverter as faults_inverter
 from vppd.sim.faults import meter as faults_meter
@@ -25,6 +26,7 @@ KINDS: dict[str, Kind] = {
     **faults_inverter.KINDS,
     **faults_meter.KINDS,
     **faults_grid.KINDS,
+    **faults_exchange.KINDS,
 }
 
 

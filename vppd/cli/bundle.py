@@ -1,0 +1,183 @@
+"""`vppctl bundle`: one file for a bug report, which `vppd replay` opens. No credential is in it.
+
+A tar.gz: `about.json` (versions), `config/` as it stands, but for what follows a key that names a
+secret; `daemon.json`, what the running daemon says of itself; `journal/` the last rows of each
+kind, one JSON object a line; `recorder/` the files with the inputs of every tick, which are written
+without anything that no decision needs. What the credentials of the service say is blotted out
+wherever it stands in words.
+"""
+
+import contextlib
+import io
+import json
+import os
+import platform
+import re
+import sqlite3
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
+from pathlib import Path
+
+from vppd.cli.last_rows import open_read_only
+from vppd.cli.wire import DaemonAbsent, fetch
+
+BLOTTED = "(a credential)"
+_KEY = r"""["']?[\w-]*(?:password|passphrase|token|secret|api_key)[\w-]*["']?[ ]*:"""
+_NAMES_ONE = r"""(?![ ]*(?:!credential[ ]|null\b|~|""|''|[#\n]|$))"""  # or has none
+# A key that names a secret: on a line, with the lines that go on further in, or within braces.
+ON_A_LINE = re.compile(
+    rf"^(?P<in>[ ]*)(?P<head>[#]?[ ]?-?[ ]*{_KEY}){_NAMES_ONE}(?P<value>.*(?:\n(?P=in)[ ]+.*)*)",
+    re.IGNORECASE | re.MULTILINE,
+)
+IN_BRACES = re.compile(rf"(?P<in>)(?P<head>{_KEY}){_NAMES_ONE}(?P<value>[^,}}\n]+)", re.IGNORECASE)
+IN_URL = re.compile(r"(\w+://)[^/@\s\"']+@")
+SHORT = 4  # a secret as short as that would blot out half of the words there are
+VIEWS = ("event", "command", "trip", "violation", "setpoint", "site")
+ROWS_MAX = 50_000
+TARGETS = ("status", "units", "alarms", "frequency", "campus")
+KEPT_OUT = "credentials"
+CONFIG = (".yaml", ".yml", ".dbc", ".csv")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where everything is."""
+
+    config: Path
+    state: Path
+    socket: str
+    credentials: Sequence[Path]  # folders: what their files say is blotted out everywhere
+
+
+def bundle(file: Path, places: Places, last_s: float, tell: Callable[[str], None]) -> None:
+    """Write the bundle with so much of the past; no existing file is touched. Raises OSError."""
+    blot = blotter(places)
+    with file.open("xb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as tar:
+        now = datetime.fromtimestamp(os.fstat(raw.fileno()).st_mtime, UTC)
+        begin = now - timedelta(seconds=last_s)
+
+        def add(name: str, text: str) -> None:
+            _add(tar, name, blot(text).encode(), now)
+
+        add("about.json", json.dumps(about(now), indent=1))
+        for name, text in configuration(places.config):
+            add(f"config/{name}", text)
+        add("daemon.json", json.dumps(daemon(places.socket), indent=1))
+        for name, lines in journal(places.state / "journal.db", begin):
+            tell(f"journal: {name}")
+            add(f"journal/{name}.jsonl", lines)
+        for path in recorded(places.state / "recorder", begin):
+            tell(f"recorder: {path.name}")
+            with contextlib.suppress(FileNotFoundError):  # the oldest may go at any moment
+                _add(tar, f"recorder/{path.name}", path.read_bytes(), now)
+
+
+def about(now: datetime) -> dict[str, object]:
+    """Versions: of vppd, of Python, and of what vppd stands on."""
+    needed = (re.split(r"[^\w.-]", text)[0] for text in metadata.requires("vppd") or ())
+    libraries = {}
+    for name in sorted(set(needed)):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            libraries[name] = metadata.version(name)
+    return {
+        "made": now.isoformat(),
+        "vppd": metadata.version("vppd"),
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "libraries": libraries,
+    }
+
+
+def configuration(folder: Path) -> Iterator[tuple[str, str]]:
+    """The configuration's files, with what looks like a secret blotted out."""
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        if path.is_file() and path.suffix in CONFIG and KEPT_OUT not in path.parts:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            yield path.relative_to(folder).as_posix(), without_secrets(text)
+
+
+def without_secrets(text: str) -> str:
+    """YAML with the values of keys that name a secret blotted out, and who logs in by a URL."""
+    for pattern in (ON_A_LINE, IN_BRACES):
+        text = pattern.sub(rf"\g<in>\g<head> {BLOTTED}", text)
+    return IN_URL.sub(rf"\1{BLOTTED}@", text)
+
+
+def blotter(places: Places) -> Callable[[str], str]:
+    """Takes out of any text what the service's credentials, and secrets of the files, say."""
+    secrets: set[str] = set()
+    for folder in places.credentials:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                secrets.update(path.read_text(encoding="utf-8").split("\n"))
+    for path in places.config.rglob("*.y*ml") if places.config.is_dir() else ():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for pattern in (ON_A_LINE, IN_BRACES):
+            values = (each["value"].partition(" #")[0].strip() for each in pattern.finditer(text))
+            secrets.update(each.strip("\"'") for each in values)
+    ordered = sorted((each for each in secrets if len(each) > SHORT), key=len, reverse=True)
+
+    def blot(text: str) -> str:
+        for secret in ordered:
+            for form in {secret, json.dumps(secret)[1:-1]}:
+                text = text.replace(form, BLOTTED)
+        return text
+
+    return blot
+
+
+def daemon(socket: str) -> dict[str, object]:
+    """What the running daemon says of its loop, its tasks and its site; or why it says nothing."""
+    said: dict[str, object] = {}
+    for target in TARGETS:
+        try:
+            said[target] = fetch(socket, f"/v1/{target}")
+        except (DaemonAbsent, OSError, ValueError) as error:
+            said[target] = {"error": str(error)}
+    return said
+
+
+def journal(path: Path, begin: datetime) -> Iterator[tuple[str, str]]:
+    """The newest rows of each kind since then, oldest first, as JSON lines."""
+    try:
+        with contextlib.closing(open_read_only(path)) as rows:
+            for view in VIEWS:
+                yield view, _rows(rows, view, begin)
+    except (sqlite3.Error, OSError) as error:
+        yield "unreadable", json.dumps({"error": f"{path}: {error}"})
+
+
+def recorded(folder: Path, begin: datetime) -> Iterable[Path]:
+    """The recorded files that hold anything since then."""
+    found = sorted(folder.glob("*.rec"), key=lambda path: path.stem.rpartition("-")[2])
+    stamps = [path.stem.partition("-")[0] for path in found]
+    since = f"{begin:%Y%m%dT%H%M%SZ}"
+    first = max((place for place, stamp in enumerate(stamps) if stamp <= since), default=0)
+    return found[first:]
+
+
+def _rows(rows: sqlite3.Connection, view: str, begin: datetime) -> str:
+    since = int(begin.timestamp() * 1e6)
+    cursor = rows.execute(
+        f"SELECT * FROM {view} WHERE at >= ? ORDER BY at DESC LIMIT {ROWS_MAX}",  # noqa: S608
+        (since,),
+    )
+    names = [each[0] for each in cursor.description]
+    lines = [json.dumps(dict(zip(names, row, strict=True))) for row in cursor]
+    return "\n".join(reversed(lines)) + "\n"
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes, now: datetime) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mtime = len(content), int(now.timestamp())
+    tar.addfile(member, io.BytesIO(content))
+
+
+def places_of(config: Path, state: Path, socket: str) -> Places:
+    """With the folders in which a service's credentials may lie."""
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    folders = [config / KEPT_OUT, Path("/run/credentials/vppd.service")]
+    return Places(config, state, socket, [*folders, *([Path(given)] if given else [])])

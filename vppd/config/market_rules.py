@@ -1,0 +1,68 @@
+"""What must hold for a site that trades, and what is odd about it. Errors only while `enabled`."""
+
+from collections.abc import Callable, Iterator
+
+from vppd.config.document import KeyPath
+from vppd.config.rules import Breach, broken
+from vppd.core.settings import Settings
+
+ENABLED: KeyPath = ("market", "enabled")
+MEMBER = ("user", "participant", "token")
+
+
+def _reachable(settings: Settings) -> Iterator[Breach]:
+    """A real exchange needs to be named, and a member to be known there."""
+    market, exchange = settings.market, settings.market.exchange
+    if not market.enabled:
+        return
+    at: KeyPath = ("market", "exchange")
+    if exchange.kind == "simulated" and settings.mode == "hardware" and exchange.url is None:
+        text = (
+            "mode hardware has no exchange of its own: give a kind, or the url of a simulated one"
+        )
+        yield broken((*at, "kind"), text, ENABLED, (*at, "url"))
+    if exchange.kind in ("iex", "pxil"):
+        if exchange.url is None:
+            text = f"{exchange.kind} is traded at, but exchange.url does not say where it is"
+            yield broken((*at, "url"), text, (*at, "kind"), ENABLED)
+        for name in MEMBER:
+            if not getattr(exchange, name):
+                text = f"{exchange.kind} asks for exchange.{name}"
+                yield broken((*at, name), text, (*at, "kind"), ENABLED)
+
+
+def _window(settings: Settings) -> Iterator[Breach]:
+    battery = settings.market.battery
+    if settings.market.enabled and battery.soc_min_pct >= battery.soc_max_pct:
+        at: KeyPath = ("market", "battery")
+        text = f"{battery.soc_min_pct:g} is not below soc_max_pct {battery.soc_max_pct:g}"
+        yield broken((*at, "soc_min_pct"), text, ENABLED, (*at, "soc_max_pct"))
+
+
+def _odd_trading(settings: Settings) -> Iterator[Breach]:
+    """Trading that is allowed and may not be meant."""
+    market, exchange = settings.market, settings.market.exchange
+    if not market.enabled:
+        return
+    at: KeyPath = ("market", "exchange")
+    if settings.mode == "hardware" and not market.dry_run and not exchange.verified:
+        text = "real bids by words that nobody has compared with the exchange's papers"
+        yield Breach("warning", text, ((*at, "verified"), ("market", "dry_run"), ENABLED))
+    if exchange.kind != "sheet" and not exchange.portfolio.startswith(exchange.area):
+        text = f"{exchange.portfolio} is not a portfolio of the area {exchange.area}"
+        yield Breach("warning", text, ((*at, "portfolio"), (*at, "area")))
+    if settings.mode == "hardware" and settings.meter is None:
+        text = "no site meter: blocks are accounted by what units measure of themselves"
+        yield Breach("warning", text, (ENABLED,))
+    least_mw = min(market.dam_terms.min_mw, market.rtm_terms.min_mw)
+    rated_mw = sum(unit.rated_power_kw for unit in settings.units) / 1000.0
+    if rated_mw < least_mw:
+        text = f"the units' {rated_mw:g} MW are less than the least bid of {least_mw:g} MW"
+        yield Breach("warning", text, (ENABLED,))
+
+
+MARKET_RULES: tuple[Callable[[Settings], Iterator[Breach]], ...] = (
+    _reachable,
+    _window,
+    _odd_trading,
+)

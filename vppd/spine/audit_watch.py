@@ -1,0 +1,69 @@
+"""Once an hour: are the newest rows still chained as they were written, and the anchor is told.
+
+The anchor, `seq:hash` of the newest entry of the chain, goes to the log, and so out of the reach of
+who can change the journal. What was before this start is looked at by `vppd audit verify`.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import structlog
+
+from vppd.core.ports import Clock
+from vppd.spine.chain import ChainBroken
+from vppd.spine.chain_walk import ORIGIN, Anchor, Walked, anchors_in, walk
+from vppd.spine.store import connect
+
+EVERY_S = 3600.0
+
+log = structlog.get_logger()
+
+
+class AuditWatch:
+    """The task; `run()` it. `head()` is the anchor as the journal knows it, `on_broken` is told
+    when the chain does not hold, and an empty text when it does."""
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        head: Callable[[], str | None],
+        on_broken: Callable[[str], None],
+        every_s: float = EVERY_S,
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._on_broken = on_broken
+        self._every_s = every_s
+        found = anchors_in(head() or "")
+        self._verified: Anchor = found[0] if found else ORIGIN
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await self.look()
+            await self._clock.sleep_until(self._clock.now_s() + self._every_s)
+
+    async def look(self) -> None:
+        """Verify what is new, and tell."""
+        try:
+            walked = await asyncio.to_thread(self._walked)
+        except ChainBroken as broken:
+            log.critical("audit_broken", text=str(broken))
+            self._on_broken(str(broken))
+        except (OSError, sqlite3.Error) as error:
+            log.warning("audit_unread", text=f"{self._path}: {error}")
+        else:
+            self._verified = walked.head
+            if walked.head.seq:
+                log.info("audit_anchor", text=str(walked.head))
+            self._on_broken("")
+
+    def _walked(self) -> Walked:
+        """What holds after what held. Raises ChainBroken, OSError, sqlite3.Error."""
+        with closing(connect(self._path, "ro")) as journal:
+            *_, last = walk(journal, self._verified)
+        return last
