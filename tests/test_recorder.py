@@ -294,6 +294,24 @@ def recorder_in(
     return recorder, told
 
 
+@virtual
+async def test_what_cannot_be_recorded_costs_the_recording_and_never_the_tick(
+    tmp_path: Path,
+) -> None:
+    clock = VirtualClock()
+    recorder, told = recorder_in(tmp_path, clock)
+    nothing = Snapshot(clock.now_s(), WALL, {})
+    recorder.begun(nothing, (), None, Memory())
+    recorder.report(object())  # type: ignore[arg-type]
+    recorder.ended((), {})
+    recorder.write(clock.now_s())
+    assert "cannot be recorded" in told.standing[Code.RECORDER_FAILED]
+    recorder.kept = lambda: 1 / 0  # type: ignore[assignment]
+    await clock.sleep_until(clock.now_s() + 3600.0)
+    recorder.begun(Snapshot(clock.now_s(), WALL, {}), (), None, Memory())
+    assert "ZeroDivisionError" in told.standing[Code.RECORDER_FAILED]
+
+
 def noisy_ticks(count: int) -> Iterator[Snapshot]:
     """Snapshots of which everything changed: nothing compresses less."""
     seed = 1

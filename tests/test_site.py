@@ -51,6 +51,29 @@ async def test_a_step_of_frequency_is_answered_within_a_second() -> None:
 
 
 @virtual
+async def test_a_bystander_that_fails_is_told_and_control_goes_on() -> None:
+    class Broken:
+        fails = True
+
+        def due(self, now_s: float) -> bool:
+            return now_s > 0.0
+
+        def look(self, *_: object) -> None:
+            if self.fails:
+                raise ArithmeticError("of nothing")
+
+    async with SiteRig() as rig:
+        broken = rig.house.campus = Broken()  # type: ignore[assignment]
+        rig.plan(20.0)
+        await rig.run(2.0)
+        assert rig.alarmed(Code.BYSTANDER_FAILED)
+        assert rig.sum_kw() == pytest.approx(20.0, abs=ALL_RESOLUTIONS_KW)
+        broken.fails = False
+        await rig.run(1.0)
+        assert not rig.alarmed(Code.BYSTANDER_FAILED)
+
+
+@virtual
 async def test_a_high_frequency_charges() -> None:
     async with SiteRig() as rig:
         rig.step(50.20)

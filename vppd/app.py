@@ -110,16 +110,25 @@ class House:
         self.alarms.set(Code.DROOP_OFF, SITE, switched_off, level=Level.WARNING)
         self.watch.sources(now)
         self.response.note(decision)
-        if self.campus.due(decision.now_s):
-            given_kw = {id_: each.power_kw for id_, each in decision.cleared.items()}
-            self.campus.look(now, self.gate.room(now), given_kw, self.gate.tree(now))
         self.log.note(decision, now)
-        if self.trading is not None:
-            self.trading.accounts.note(decision, now)
         if self.gate.proven(decision.now_s):
             self.proved(decision.now_s)
         if self.ticked is not None:
             self.ticked.set()
+        self._show_bystanders(decision, now)
+
+    def _show_bystanders(self, decision: Decision, now: Snapshot) -> None:
+        """Those who only watch. What is wrong with one of them is told, and stops nobody."""
+        try:
+            if self.campus.due(decision.now_s):
+                given_kw = {id_: each.power_kw for id_, each in decision.cleared.items()}
+                self.campus.look(now, self.gate.room(now), given_kw, self.gate.tree(now))
+            if self.trading is not None:
+                self.trading.accounts.note(decision, now)
+        except Exception as error:  # noqa: BLE001 - whatever it is, control goes on
+            self.alarms.set(Code.BYSTANDER_FAILED, SITE, True, repr(error))
+        else:
+            self.alarms.set(Code.BYSTANDER_FAILED, SITE, False, "")
         if self.recorder is not None:
             self.recorder.write(decision.now_s)
 

@@ -158,6 +158,7 @@ class Code(StrEnum):
     MARKET_SHORTFALL = "market_shortfall"
     MARKET_ACCOUNT = "market_account"
     TASK_RESTARTED = "task_restarted"
+    BYSTANDER_FAILED = "bystander_failed"
     TICK_LATE = "tick_late"
     CONNECTION_CLIPPED = "connection_clipped"
     STOPPING = "stopping"
@@ -334,6 +335,9 @@ MEANINGS: dict[Code, Meaning] = {
         _W, "the account of a block cannot be written", "look at the journal"
     ),
     Code.TASK_RESTARTED: Meaning(_W, "a task failed and was restarted"),
+    Code.BYSTANDER_FAILED: Meaning(
+        _W, "accounts or the watch over reserves failed on a tick; control goes on"
+    ),
     Code.TICK_LATE: Meaning(_W, "the tick was late"),
     Code.CONNECTION_CLIPPED: Meaning(_W, "measured load exceeds the connection limit"),
     Code.STOPPING: Meaning(_I, "vppd is stopping"),

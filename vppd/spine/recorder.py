@@ -8,8 +8,8 @@ alarm says so, and a new file begins with all there is to know. Control never wa
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -137,10 +137,11 @@ class Recorder(Unrecorded):
 
     def begun(self, now: Snapshot, plans: tuple[Plan, ...], duty: Any, memory: Any) -> None:
         """A tick begins."""
-        if now.now_s >= self._file_due_s and self.kept is not None:
-            self._begin(now, self.kept(), duty, memory)
-        elif duty is not self._duty and self._tape is not None and self.kept is not None:
-            self._exchange(duty, self.kept().settings)
+        with self._alone():
+            if now.now_s >= self._file_due_s and self.kept is not None:
+                self._begin(now, self.kept(), duty, memory)
+            elif duty is not self._duty and self._tape is not None and self.kept is not None:
+                self._exchange(duty, self.kept().settings)
         self._duty = duty
         self._ticking = True
         self._keep(lambda tape: tape.tick(now, plans))
@@ -156,11 +157,12 @@ class Recorder(Unrecorded):
         if tape is None:
             return
         waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each(tape)
-        if now_s >= self._flush_due_s:
-            self._flush_due_s = now_s + self._settings.flush_s
-            self._hand_over(tape)
+        with self._alone():
+            for each in waiting:
+                each(tape)
+            if now_s >= self._flush_due_s:
+                self._flush_due_s = now_s + self._settings.flush_s
+                self._hand_over(tape)
 
     def status(self) -> RecorderStatus:
         """How it is now."""
@@ -214,6 +216,14 @@ class Recorder(Unrecorded):
                     await asyncio.to_thread(self._leave)
 
     # ---- inside -------------------------------------------------------------------------------
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """What is wrong here costs the recording and is told; it never costs the tick."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, control goes on
+            self._give_up(f"cannot be recorded: {error!r}")
 
     def _keep(self, how: Callable[[TapeWriter], None]) -> None:
         if self._tape is None:
