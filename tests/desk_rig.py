@@ -17,11 +17,11 @@ from vppd.core.model import UnitId
 from vppd.core.settings_market import GateSettings, MarketSettings
 from vppd.market.blocks import Block, block_at
 from vppd.market.book import Bid, Book, Pair
-from vppd.market.desk import Desk
+from vppd.market.dealing.desk import Desk
+from vppd.market.dealing.making import Made, NotMade, Rung, Wanted
+from vppd.market.dealing.own_books import OwnBooks
 from vppd.market.exchange import Auction, Result
 from vppd.market.gates import Gate, gates_between
-from vppd.market.making import Made, NotMade, Rung, Wanted
-from vppd.market.own_books import OwnBooks
 from vppd.market.site_storage import Stock
 from vppd.market.storage import Storage
 from vppd.spine.alarms import AlarmBoard

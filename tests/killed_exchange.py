@@ -21,10 +21,10 @@ from typing import Any
 from tests.journal_site import rows_of
 from tests.killed_submission import AT_A_STEP, LIFE_S, QUICK, Death, SteppedJournal, _ticket
 from vppd.core.settings_market import ExchangeSettings, GateSettings, MarketSettings
+from vppd.market.dealing.submission import Pace, Submission
+from vppd.market.dealing.tickets import PREFIX, Kept, kept_of
 from vppd.market.exchanges.asking import Asking
 from vppd.market.exchanges.iex import MemberExchange
-from vppd.market.submission import Pace, Submission
-from vppd.market.tickets import PREFIX, Kept, kept_of
 from vppd.sim.exchange import SimulatedExchange
 from vppd.sim.exchange_hall import Placed, Rules
 from vppd.sim.exchange_trouble import Next, Trouble

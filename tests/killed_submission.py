@@ -30,9 +30,9 @@ from tests.journal_site import rows_of
 from vppd.core.records import Row
 from vppd.market.blocks import Block
 from vppd.market.book import Bid, Book, Pair
+from vppd.market.dealing.submission import Pace, Submission
+from vppd.market.dealing.tickets import PREFIX, Kept, kept_of, ticket_id
 from vppd.market.exchange import Auction, Refused, Result, Status, Ticket, Unsure
-from vppd.market.submission import Pace, Submission
-from vppd.market.tickets import PREFIX, Kept, kept_of, ticket_id
 from vppd.spine.clock import SystemClock
 from vppd.spine.journal import Bounds, SqliteJournal
 

@@ -14,7 +14,7 @@ from vppd.core.records_market import (
     MarketResultRow,
 )
 from vppd.market.blocks import Block, blocks_of
-from vppd.market.ledger import (
+from vppd.market.settling.ledger import (
     Account,
     Cause,
     Rated,
@@ -24,9 +24,9 @@ from vppd.market.ledger import (
     line_rows,
     settle,
 )
-from vppd.market.money import Kind
-from vppd.market.settlement import PROFILES
-from vppd.market.trades import Trade
+from vppd.market.settling.money import Kind
+from vppd.market.settling.settlement import PROFILES
+from vppd.market.settling.trades import Trade
 
 D = Decimal
 DAY = date(2026, 11, 20)

@@ -41,20 +41,21 @@ MAY_IMPORT = {
 }
 # Sums that need arrays and a solver. The daemon never loads them: a short-lived process does.
 SOLVING = {
-    *(f"market/{name}.py" for name in ("lp", "plan", "bidding", "backtest")),
-    *(f"market/{name}.py" for name in ("day_book", "session_book", "recourse", "answers")),
-    *(f"market/forecast/{name}.py" for name in ("series", "models", "ladder", "accuracy")),
-    "market/forecast/real_time.py",
+    *(f"market/solving/{name}.py" for name in ("lp", "plan", "bidding", "backtest")),
+    *(f"market/solving/{name}.py" for name in ("day_book", "session_book", "recourse", "answers")),
+    *(f"market/solving/forecast/{name}.py" for name in ("series", "models", "ladder", "accuracy")),
+    "market/solving/forecast/real_time.py",
 }
 SOLVERS = {"numpy", "highspy"}
 # Inside a layer a noun of the field is a sum: no I/O, no clock, no event loop.
 PURE = {
-    *SOLVING - {"market/worker.py"},  # that one is the process
+    *SOLVING - {"market/solving/worker.py"},  # that one is the process
     *(f"campus/{name}.py" for name in ("hierarchy", "dispatch", "losses", "plans", "share")),
     *(f"grid/droop_{name}.py" for name in ("curve", "ffr", "fitness", "sustain", "switch")),
     *(f"grid/{name}.py" for name in ("headroom", "ride_through")),
     *(f"grid/{name}.py" for name in ("droop", "bands", "frequency", "orders", "compliance")),
-    *(f"market/{name}.py" for name in ("blocks", "settlement")),
+    "market/blocks.py",
+    "market/settling/settlement.py",
     *(f"field/{name}.py" for name in ("interlocks", "interlocks_bms", "rule", "decode")),
     *(f"field/{name}.py" for name in ("step_response", "step_verdict")),
     "duty.py",
@@ -100,7 +101,8 @@ NOT_ACTUATORS = {"gate", "_gate", "thinner"}
 
 # Sums that apply a rule book: its numbers are configuration; these few are arithmetic.
 RULE_BOOKS = {
-    *(f"market/{name}.py" for name in ("forecast", "bidding", "settlement")),
+    "market/solving/bidding.py",
+    "market/settling/settlement.py",
     *(f"grid/{name}.py" for name in ("orders", "compliance")),
 }
 PLAIN_NUMBERS = {0, 1, 2, 0.5, 10, 12, 15, 24, 60, 96, 100, 900, 1000, 3600, 1e-6, 1e-9}

@@ -18,10 +18,10 @@ from vppd.core.alarms import Code
 from vppd.core.model import Snapshot
 from vppd.core.records_market import MarketPriceRow, MarketResultRow
 from vppd.core.settings_market import MarketSettings
-from vppd.market.accounts import Accounts, Eyes
 from vppd.market.blocks import BLOCK_H, Block, block_at, blocks_of
 from vppd.market.exchange import Auction
-from vppd.market.ledger import Cause
+from vppd.market.settling.accounts import Accounts, Eyes
+from vppd.market.settling.ledger import Cause
 from vppd.spine.journal import Bounds, SqliteJournal
 
 DAY = date(2026, 1, 2)

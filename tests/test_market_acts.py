@@ -20,10 +20,10 @@ from tests.test_market_faults import overwritten
 from tests.virtual_time import virtual
 from vppd.cli import vppctl
 from vppd.cli.vppd import main as vppd
-from vppd.market.accounts import Accounts, Eyes, rules_of
 from vppd.market.blocks import Block
-from vppd.market.ledger import Cause
-from vppd.market.sold import SoldPlans
+from vppd.market.settling.accounts import Accounts, Eyes, rules_of
+from vppd.market.settling.ledger import Cause
+from vppd.market.settling.sold import SoldPlans
 from vppd.market.trading import Trading
 from vppd.northbound import routes
 from vppd.northbound.peers import Role, user_name

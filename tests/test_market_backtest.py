@@ -15,10 +15,10 @@ from tests.market_prices import FIRST, as_csv, invented
 from vppd.cli.backtest import battery
 from vppd.cli.vppd import main
 from vppd.core.settings_forecast import ForecastSettings
-from vppd.market.backtest import Case, Day, days_to_walk, perfect_rs, result_of, walk
 from vppd.market.blocks import BLOCK_H
-from vppd.market.forecast.ladder import Rung
 from vppd.market.prices import PriceHistory
+from vppd.market.solving.backtest import Case, Day, days_to_walk, perfect_rs, result_of, walk
+from vppd.market.solving.forecast.ladder import Rung
 from vppd.market.storage import Storage, Terms
 
 ONE_WAY = math.sqrt(0.85)

@@ -22,11 +22,11 @@ from tests.market_outcomes import (
     well_formed,
     wild_book,
 )
-from vppd.market.bidding import Scenarios, Worth, book_of
 from vppd.market.blocks import BLOCK_H
 from vppd.market.book import Bid, Book, Pair
 from vppd.market.corridor import State
 from vppd.market.fitting import NEARLY_STEPS, Setting, fitted, rounded
+from vppd.market.solving.bidding import Scenarios, Worth, book_of
 from vppd.market.storage import Storage
 
 ROOT = math.sqrt(0.85)

@@ -13,8 +13,8 @@ from tests.virtual_time import virtual
 from vppd.core.alarms import Code
 from vppd.core.settings_market import RiskSettings
 from vppd.market.blocks import Block, blocks_of
+from vppd.market.dealing.tickets import ticket_id
 from vppd.market.exchange import Auction
-from vppd.market.tickets import ticket_id
 
 NIGHT = Block(DAY, 8)
 SESSION = Auction(DAY, 4, "rtm")  # it delivers blocks 7 and 8

@@ -18,10 +18,10 @@ from vppd.core.alarms import Code
 from vppd.core.records import KeptRow
 from vppd.market.blocks import Block
 from vppd.market.book import Bid, Book, Pair
-from vppd.market.desk import STOPPED
+from vppd.market.dealing.desk import STOPPED
+from vppd.market.dealing.making import Wanted
+from vppd.market.dealing.tickets import kept_row
 from vppd.market.exchange import Auction, Unsure
-from vppd.market.making import Wanted
-from vppd.market.tickets import kept_row
 from vppd.spine.journal import SqliteJournal
 
 NIGHT = Block(DAY, 8)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from tests.market_prices import FIRST, invented
 from vppd.core.settings_forecast import ForecastSettings
-from vppd.market.forecast.accuracy import accuracy, kendall
-from vppd.market.forecast.ladder import Forecast, Forecaster, Rung, drawn_in
-from vppd.market.forecast.models import naive, profile
-from vppd.market.forecast.series import series_of
 from vppd.market.prices import PriceHistory
+from vppd.market.solving.forecast.accuracy import accuracy, kendall
+from vppd.market.solving.forecast.ladder import Forecast, Forecaster, Rung, drawn_in
+from vppd.market.solving.forecast.models import naive, profile
+from vppd.market.solving.forecast.series import series_of
 
 FORECAST = ForecastSettings()
 HISTORY = invented(60)

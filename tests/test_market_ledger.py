@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.market_site import DAY, RATED, RULES, SOLD, WRITTEN, account, trade
-from vppd.market.ancillary import ReactiveBlock, settle_reactive
 from vppd.market.blocks import Block
-from vppd.market.ledger import Account, Cause, account_of, block_row, line_rows, settle
-from vppd.market.money import Kind, energy, total
-from vppd.market.performance import Followed
-from vppd.market.trade_rules import LOSSES
+from vppd.market.settling.ancillary import ReactiveBlock, settle_reactive
+from vppd.market.settling.ledger import Account, Cause, account_of, block_row, line_rows, settle
+from vppd.market.settling.money import Kind, energy, total
+from vppd.market.settling.performance import Followed
+from vppd.market.settling.trade_rules import LOSSES
 
 D = Decimal
 EVENING = Block(DAY, SOLD[0])

@@ -36,18 +36,17 @@ from tests.virtual_time import VirtualClock, virtual
 from vppd.core.records_market import MarketBidRow, MarketPriceRow, MarketResultRow
 from vppd.core.settings_forecast import ForecastSettings
 from vppd.core.settings_market import MarketSettings
-from vppd.market.answers import answer
 from vppd.market.blocks import BLOCK_H, BLOCKS_A_DAY, Block, blocks_of
 from vppd.market.book import Bid
-from vppd.market.child import Child, ChildFailed
 from vppd.market.corridor import State
+from vppd.market.dealing.child import Child, ChildFailed
+from vppd.market.dealing.maker import WORKER, BookMaker
+from vppd.market.dealing.making import Made, NotMade, Rung, Wanted
 from vppd.market.exchange import Auction
 from vppd.market.fitting import Setting, fitted
-from vppd.market.maker import WORKER, BookMaker
-from vppd.market.making import Made, NotMade, Rung, Wanted
 from vppd.market.prices import PriceHistory
-from vppd.market.storage import Storage
-from vppd.market.worker_words import (
+from vppd.market.solving.answers import answer
+from vppd.market.solving.worker_words import (
     Json,
     block_text,
     book_from,
@@ -57,6 +56,7 @@ from vppd.market.worker_words import (
     setting_json,
     setting_of,
 )
+from vppd.market.storage import Storage
 from vppd.spine.clock import SystemClock
 from vppd.spine.journal import SqliteJournal
 
@@ -462,8 +462,8 @@ def test_the_daemon_side_loads_no_solver() -> None:
     program = f"""
 import asyncio, json, sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from vppd.market.child import Child
-from vppd.market.maker import WORKER, BookMaker
+from vppd.market.dealing.child import Child
+from vppd.market.dealing.maker import WORKER, BookMaker
 said = json.loads(Child(WORKER, 1_000_000).run(sys.stdin.buffer.read(), 60))
 assert said["book"], said
 assert not {{"numpy", "highspy"}} & set(sys.modules)

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from vppd.market.blocks import BLOCK_H, Block, blocks_of
 from vppd.market.book import Bid, Book, Pair
 from vppd.market.corridor import State
-from vppd.market.fitting import Setting, fitted
-from vppd.market.obligations import (
+from vppd.market.dealing.obligations import (
     Held,
     added,
     blocks_through,
@@ -19,6 +18,7 @@ from vppd.market.obligations import (
     shorts_of,
     state_at,
 )
+from vppd.market.fitting import Setting, fitted
 from vppd.market.storage import Storage, Terms
 
 STORAGE = Storage(0.2, 1.9, 1.0, 1.0, 0.92, 0.9, 2.0, 1000.0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.market_prices import FIRST, invented
 from vppd.market.blocks import BLOCK_H, blocks_of
-from vppd.market.plan import Plan, Reserve, Task, plan_of, worth_of_energy
+from vppd.market.solving.plan import Plan, Reserve, Task, plan_of, worth_of_energy
 from vppd.market.storage import Storage, Terms
 
 ONE_WAY = math.sqrt(0.85)

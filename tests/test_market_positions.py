@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vppd.market.dealing.positions import open_blocks, position_of, trade_of
 from vppd.market.exchange import Auction, Result
-from vppd.market.positions import open_blocks, position_of, trade_of
 
 DAY = date(2026, 3, 2)
 SESSION = Auction(DAY, 5, "rtm")

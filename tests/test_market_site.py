@@ -19,8 +19,8 @@ from tests.site_rig import SiteRig, site_settings
 from tests.virtual_time import VirtualClock, virtual
 from vppd.core.settings_market import ExchangeSettings, GateSettings, MarketSettings
 from vppd.market.book import Bid, Book, Pair
+from vppd.market.dealing.making import Made, Wanted
 from vppd.market.exchanges import exchange_of
-from vppd.market.making import Made, Wanted
 from vppd.sim.exchange import SimulatedExchange
 from vppd.sim.exchange_hall import Rules
 from vppd.spine.journal import Bounds, SqliteJournal

@@ -21,9 +21,9 @@ from vppd.core.records import EventRow, KeptRow, Row
 from vppd.core.records_market import MarketBidRow
 from vppd.market.blocks import Block
 from vppd.market.book import Bid, Book, Pair
+from vppd.market.dealing.submission import Pace, Submission
+from vppd.market.dealing.tickets import Kept, Story, kept_of, kept_row, ticket_id
 from vppd.market.exchange import Auction, Ticket
-from vppd.market.submission import Pace, Submission
-from vppd.market.tickets import Kept, Story, kept_of, kept_row, ticket_id
 
 KILLS_HERE = 30  # of killed_submission.KILLS, which are for a run by hand
 START = datetime(2026, 1, 1, 6, 0, tzinfo=UTC)

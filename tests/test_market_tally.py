@@ -13,11 +13,11 @@ from vppd.core.alarms import Code
 from vppd.core.decision import Decision, Riding
 from vppd.core.model import Clamp, Plan, Request, UnitId, UnitState
 from vppd.core.settings_market import MarketSettings, TermsSettings
-from vppd.market.accounts import rules_of
 from vppd.market.blocks import BLOCK_H, Block
-from vppd.market.ledger import Cause
-from vppd.market.sold import LOOK_S, SoldPlans
-from vppd.market.tally import FEW_KW, KWS_PER_MWH, Tally, parts_kw, short_cause
+from vppd.market.settling.accounts import rules_of
+from vppd.market.settling.ledger import Cause
+from vppd.market.settling.sold import LOOK_S, SoldPlans
+from vppd.market.settling.tally import FEW_KW, KWS_PER_MWH, Tally, parts_kw, short_cause
 
 UNIT = UnitId("B1")
 DAY = date(2026, 1, 2)

@@ -23,7 +23,7 @@ from vppd.cli.vppd import main
 from vppd.core.records import EventRow
 from vppd.core.records_market import MarketPriceRow, SettlementLineRow
 from vppd.market.blocks import Block
-from vppd.market.ledger import block_row
+from vppd.market.settling.ledger import block_row
 from vppd.spine.chain import START, ChainBroken
 from vppd.spine.schema import STEPS, TABLES, bind
 from vppd.spine.store import connect, prepare

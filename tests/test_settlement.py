@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 
 from vppd.cli.vppd import main
 from vppd.grid import following
-from vppd.market.ancillary import (
+from vppd.market.blocks import BLOCK, Block
+from vppd.market.settling.ancillary import (
     ReactiveBlock,
     TertiaryBlock,
     settle_reactive,
     settle_sras,
     settle_tras,
 )
-from vppd.market.ancillary_rules import PRODUCTS, REACTIVE_PAYMENT, SRAS_PERFORMANCE
-from vppd.market.blocks import BLOCK, Block
-from vppd.market.money import Basis, Kind, MoneyLine, rupees, total
-from vppd.market.performance import Followed, barred, days_pct, net_mwh, performance_pct
-from vppd.market.settle_rows import RowsError, parse, settled
-from vppd.market.settlement import (
+from vppd.market.settling.ancillary_rules import PRODUCTS, REACTIVE_PAYMENT, SRAS_PERFORMANCE
+from vppd.market.settling.money import Basis, Kind, MoneyLine, rupees, total
+from vppd.market.settling.performance import Followed, barred, days_pct, net_mwh, performance_pct
+from vppd.market.settling.settle_rows import RowsError, parse, settled
+from vppd.market.settling.settlement import (
     CHARGING,
     PROFILES,
     SRAS_APART,
@@ -41,9 +41,9 @@ from vppd.market.settlement import (
     profile_named,
     reference_rate,
 )
-from vppd.market.settlement_rules import DEVIATION_EDITIONS
-from vppd.market.trade_rules import LossRule, fee_rule
-from vppd.market.trades import Trade, at_connection, settle_trade
+from vppd.market.settling.settlement_rules import DEVIATION_EDITIONS
+from vppd.market.settling.trade_rules import LossRule, fee_rule
+from vppd.market.settling.trades import Trade, at_connection, settle_trade
 
 D = Decimal
 DAY = date(2025, 8, 18)

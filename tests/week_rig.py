@@ -24,18 +24,18 @@ from vppd.core.model import SITE, Plan, Priority, Request, Snapshot, UnitId, Uni
 from vppd.core.ports import Clock, Journal
 from vppd.core.records_market import MarketPriceRow
 from vppd.core.settings_market import ExchangeSettings, GateSettings, MarketSettings
-from vppd.market.accounts import Accounts, Eyes, rules_of
-from vppd.market.answers import answer
 from vppd.market.blocks import blocks_of
-from vppd.market.desk import Desk, Manners
+from vppd.market.dealing.desk import Desk, Manners
+from vppd.market.dealing.maker import BookMaker
+from vppd.market.dealing.making import NotMade
+from vppd.market.dealing.results import Asking
 from vppd.market.exchanges import exchange_of
-from vppd.market.maker import BookMaker
-from vppd.market.making import NotMade
-from vppd.market.results import Asking
+from vppd.market.settling.accounts import Accounts, Eyes, rules_of
+from vppd.market.settling.sold import SoldPlans
+from vppd.market.settling.tally import short_cause
 from vppd.market.site_storage import Stock
-from vppd.market.sold import SoldPlans
+from vppd.market.solving.answers import answer
 from vppd.market.storage import Storage
-from vppd.market.tally import short_cause
 from vppd.sim.exchange import SimulatedExchange
 from vppd.sim.exchange_hall import Rules
 from vppd.spine.bus import Bus

@@ -13,17 +13,17 @@ from vppd.core.model import METER, SITE, Limit, Point, Snapshot
 from vppd.core.ports import Clock, Journal
 from vppd.core.settings import Settings
 from vppd.field.gate import Gate
-from vppd.market.accounts import Accounts, Eyes, rules_of
-from vppd.market.desk import Desk
+from vppd.market.dealing.desk import Desk
+from vppd.market.dealing.maker import BookMaker
+from vppd.market.dealing.making import Maker
+from vppd.market.dealing.own_books import OwnBooks
 from vppd.market.exchange import Exchange
 from vppd.market.exchanges import exchange_of
-from vppd.market.ledger import Cause
-from vppd.market.maker import BookMaker
-from vppd.market.making import Maker
-from vppd.market.own_books import OwnBooks
+from vppd.market.settling.accounts import Accounts, Eyes, rules_of
+from vppd.market.settling.ledger import Cause
+from vppd.market.settling.sold import SoldPlans
+from vppd.market.settling.tally import AWAY, short_cause
 from vppd.market.site_storage import Stock, stock_of
-from vppd.market.sold import SoldPlans
-from vppd.market.tally import AWAY, short_cause
 from vppd.market.trading import Trading
 from vppd.spine.bus import Bus
 

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vppd.cli.backtest_command import BATTERY
-from vppd.market.backtest import Bids, Case, Day, Result, days_to_walk, result_of, walk
-from vppd.market.forecast.ladder import Rung
 from vppd.market.prices import PriceHistory, PricesError, parse
+from vppd.market.solving.backtest import Bids, Case, Day, Result, days_to_walk, result_of, walk
+from vppd.market.solving.forecast.ladder import Rung
 from vppd.market.storage import Storage, Terms
 from vppd.spine.clock import SystemClock
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from vppd.cli.backtest import battery
 from vppd.cli.report_market_figures import Optimum
 from vppd.market.blocks import block_at
-from vppd.market.plan import Task, plan_of
+from vppd.market.solving.plan import Task, plan_of
 from vppd.market.storage import Terms
 
 

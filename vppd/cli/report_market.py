@@ -26,7 +26,7 @@ from vppd.cli.report_market_figures import (
 from vppd.cli.report_market_plots import pictures
 from vppd.cli.report_market_rows import Period, market_journal, named, period
 from vppd.market.blocks import Block
-from vppd.market.money import Total, rupees
+from vppd.market.settling.money import Total, rupees
 
 Group = Callable[[Block], str]
 Parts = Iterator[Heading | Sentence | Rows | Picture]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from vppd.cli.report_market_figures import FORECAST, of_kind, totals, true_prices, whole
 from vppd.cli.report_market_rows import Kept, Period, causes
 from vppd.core.records_market import SettlementLineRow
-from vppd.market.ledger import Cause
-from vppd.market.money import Kind, rupees
+from vppd.market.settling.ledger import Cause
+from vppd.market.settling.money import Kind, rupees
 
 _ACCOUNT = (
     *("bid_sell_mwh", "bid_buy_mwh", "dam_mwh", "rtm_mwh", "scheduled_mwh", "droop_mwh"),

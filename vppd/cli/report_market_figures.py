@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from vppd.cli.report_market_rows import Kept, Period, causes
 from vppd.core.records_market import MarketPriceRow, SettlementLineRow
-from vppd.market.money import PAISE, Total
+from vppd.market.settling.money import PAISE, Total
 
 DAY = timedelta(days=1)
 TRUE_KINDS = ("cleared", "imported")  # the first that there is

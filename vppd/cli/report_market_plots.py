@@ -10,7 +10,7 @@ from vppd.cli.report_market_rows import Kept, Period
 from vppd.core.records_market import MarketBlockRow
 from vppd.field.step_response import Sample
 from vppd.market.blocks import BLOCK_H
-from vppd.market.money import PAISE
+from vppd.market.settling.money import PAISE
 
 HOUR_S = 3600
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vppd.cli.words import table
-from vppd.market.ancillary_rules import PRODUCTS
-from vppd.market.money import Basis
-from vppd.market.settle_rows import RowsError, parse, settled
-from vppd.market.settlement import PROFILES, UnknownProfile, profile_named
-from vppd.market.settlement_rules import RATES
-from vppd.market.trade_rules import TRADE_RULES
+from vppd.market.settling.ancillary_rules import PRODUCTS
+from vppd.market.settling.money import Basis
+from vppd.market.settling.settle_rows import RowsError, parse, settled
+from vppd.market.settling.settlement import PROFILES, UnknownProfile, profile_named
+from vppd.market.settling.settlement_rules import RATES
+from vppd.market.settling.trade_rules import TRADE_RULES
 
 HEAD = ("rule", "effective from", "verified", "source")
 WRONG_WORDS = 2

@@ -1,7 +1,7 @@
 """Settings of the price forecast: what it learns from, how each model learns, what is too old.
 
-A site may give the documented keys. The rest was chosen by measurement (see market/forecast) and
-is no key: whoever changes it should measure again.
+A site may give the documented keys. The rest was chosen by measurement (see
+market/solving/forecast) and is no key: whoever changes it should measure again.
 """
 
 from dataclasses import dataclass

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from vppd.market.accounts import Accounts
-from vppd.market.desk import Desk
+from vppd.market.dealing.desk import Desk
+from vppd.market.dealing.own_books import OwnBooks
 from vppd.market.exchange import Exchange
-from vppd.market.own_books import OwnBooks
-from vppd.market.sold import SoldPlans
+from vppd.market.settling.accounts import Accounts
+from vppd.market.settling.sold import SoldPlans
 from vppd.spine.supervise import Supervisor
 
 

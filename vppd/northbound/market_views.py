@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from vppd.market.blocks import IST, Block, block_at, blocks_of
-from vppd.market.tally import KWS_PER_MWH
+from vppd.market.settling.tally import KWS_PER_MWH
 from vppd.market.trading import Trading
 from vppd.northbound.ask import Answer, Ask
 from vppd.northbound.problems import Problem

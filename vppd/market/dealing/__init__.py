@@ -1,0 +1,1 @@
+"""From a book to what is sold: sent once, answered, held, explained."""

@@ -1,0 +1,1 @@
+"""Plans, forecasts and books: the sums of the market, made in a short-lived process of its own."""
