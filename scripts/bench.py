@@ -5,7 +5,10 @@
     scripts/bench --quick             shorter runs, under two minutes
     scripts/bench field               what the field layer promises: 200 units, CAN frames
     scripts/bench campus              what one decision for 200 units costs
-    scripts/bench --only two-hundred  one part: sixteen, four, two-hundred, campus, hour, can
+    scripts/bench market              how punctual 16 units are while books and forecasts are made
+    scripts/bench region              an aggregator over 1,000 sites on one broker (not in `all`)
+    scripts/bench --only two-hundred  one part: sixteen, four, two-hundred, campus, attached, hour,
+                                      can, market, region
 
 The site is real but for the batteries: the daemon is a process of its own in mode hardware, the
 simulated plant another one behind loopback sockets. Time stamps of the two compare, because the
@@ -21,6 +24,7 @@ import math
 import multiprocessing
 import os
 import platform
+import shutil
 import signal
 import sqlite3
 import statistics
@@ -41,9 +45,13 @@ from typing import Any, NoReturn, Self
 
 import bench_campus
 import bench_can
+import bench_market
+import bench_region
 import structlog
 import uvloop
+from bench_attached import Openings, broker_of, onlookers
 
+from tests.mqtt_rig import Broker
 from tests.site_rig import SiteRig
 from tests.virtual_time import run_virtual
 from vppd import config
@@ -53,6 +61,7 @@ from vppd.sim.c37118_frames import Measurement
 from vppd.sim.plant import Plant
 from vppd.spine.clock import SystemClock
 
+BOOK_S = 120.0
 START_S, STOP_S = 30.0, 20.0  # longer than any of these takes: then something is broken
 LOOK_S = 0.02
 NOISE_S = 0.01
@@ -128,9 +137,10 @@ class Length:
     simulated_s: float
     frames_s: float
     decisions: int
+    sites: int
 
 
-LONG, QUICK = Length(100, 60.0, HOUR_S, 30.0, 1000), Length(40, 12.0, 300.0, 5.0, 200)
+LONG, QUICK = Length(100, 60.0, HOUR_S, 30.0, 1000, 1000), Length(40, 12.0, 300.0, 5.0, 200, 200)
 
 
 class BenchError(Exception):
@@ -300,7 +310,7 @@ class Daemon:
     """The daemon as systemd starts it, seen from outside."""
 
     def __init__(self, directory: Path) -> None:
-        self._socket, self._log = directory / "vppd.sock", directory / "vppd.log"
+        self.socket, self._log = directory / "vppd.sock", directory / "vppd.log"
         self.journal = directory / "state/journal.db"
         self.begun_s = time.monotonic()
         with self._log.open("w") as errors:
@@ -308,7 +318,7 @@ class Daemon:
                 [
                     *(sys.executable, "-P", "-m", "vppd", "run"),
                     *("--config", str(directory / "etc"), "--state", str(directory / "state")),
-                    *("--socket", str(self._socket)),
+                    *("--socket", str(self.socket)),
                 ],
                 stderr=errors,
             )
@@ -322,7 +332,7 @@ class Daemon:
             self._process.wait()
 
     def ask(self, target: str) -> Json:
-        return fetch(str(self._socket), target)
+        return fetch(str(self.socket), target)
 
     def until(self, target: str, seen: Callable[[Json], bool]) -> float:
         """Look until this shows; the seconds since the start. Raises BenchError when it never
@@ -358,7 +368,7 @@ class Daemon:
     def vppctl_s(self) -> float:
         """One whole `vppctl status`."""
         begun_s = time.monotonic()
-        command = (str(Path(sys.executable).with_name("vppctl")), "--socket", str(self._socket))
+        command = (str(Path(sys.executable).with_name("vppctl")), "--socket", str(self.socket))
         subprocess.run([*command, "status"], check=True, stdout=subprocess.DEVNULL)
         return time.monotonic() - begun_s
 
@@ -561,15 +571,17 @@ def share(ordered: Sequence[float], part: float) -> float:
 
 
 @contextmanager
-def site(units: int, tally: Tally) -> Iterator[Bench]:
-    """A site on free loopback ports; the daemon starts when everything else is there."""
+def site(units: int, tally: Tally, more: str = "") -> Iterator[Bench]:
+    """A site on free loopback ports; the daemon starts when everything else is there. `more` are
+    lines of its vppd.yaml."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         etc = directory / "etc"
         etc.mkdir()
         names = tuple(f"NORTH_{number:03}" for number in range(1, units + 1))
         write_site(etc, datetime.now(UTC), names, extra_grid=DROOP)
-        (etc / "vppd.yaml").write_text("site: {id: bench}\nmode: hardware\nclock: {sync: assume}\n")
+        site_yaml = "site: {id: bench}\nmode: hardware\nclock: {sync: assume}\n"
+        (etc / "vppd.yaml").write_text(site_yaml + more)
         (etc / "market.yaml").unlink()
         with Companion(be_plant, etc) as plant, Daemon(directory) as daemon:
             yield Bench(units, tally, daemon, plant)
@@ -637,6 +649,33 @@ def two_hundred(length: Length, tally: Tally) -> None:
         bench.stop()
 
 
+def attached(length: Length, tally: Tally) -> None:
+    """Punctuality of 16 units while everybody looks: metrics, page, top, MQTT on TLS, reports."""
+    if lacking := [each for each in ("mosquitto", "mosquitto_sub") if shutil.which(each) is None]:
+        raise BenchError(f"needs {', '.join(lacking)} (Debian: mosquitto, mosquitto-clients)")
+    with tempfile.TemporaryDirectory() as name:
+        openings, broker = Openings(Path(name)), Broker(Path(name))
+        with broker_of(broker), site(16, tally, openings.yaml(broker)) as bench:
+            bench.start()
+            with bench.beside_noise() as rows:
+                alone = bench.sway(length.sway_s)
+                what = "16 units, before anybody looks: ticks missed or late in an hour"
+                rows.append(replace(alone.ticks(16, 0.0), what=what))
+            state, socket = bench.daemon.journal.parent, bench.daemon.socket
+            with bench.beside_noise() as rows:
+                with onlookers(openings, broker, socket, state) as seen:
+                    swayed = bench.sway(length.sway_s)
+                what = "16 units, all attached: ticks missed or late in an hour"
+                row = replace(swayed.ticks(16, 0.0), what=what)
+                rows.append(replace(row, aside=f"{row.aside}; {seen}"))
+                aside = f"{alone.cpu_pct:.1f} before"
+                rows.append(Row("16 units, all attached: CPU", swayed.cpu_pct, "% of a core"))
+                rows[-1] = replace(rows[-1], aside=aside)
+            if not seen.whole:
+                raise BenchError(f"somebody was not served: {seen}")
+            bench.stop()
+
+
 def hour(length: Length, tally: Tally) -> None:
     """A simulated hour of 4 units under a plan, on virtual time."""
 
@@ -687,11 +726,90 @@ def campus(length: Length, tally: Tally) -> None:
     for feeders, tree in ((False, "the connection only"), (True, "ten feeders")):
         with tally.beside_noise() as rows:
             costs = bench_campus.run(length.decisions, feeders=feeders)
-            for name, took_ms in (("whole", costs.owe_ms), ("share alone", costs.share_ms)):
+            for name, took_ms in (
+                ("whole, no droop", costs.calm_ms),
+                ("whole", costs.owe_ms),
+                ("share alone", costs.share_ms),
+            ):
                 took_ms.sort()
-                what = f"decision for 200 units, losses, {tree}: {name}, p50"
-                aside = f"p99 {share(took_ms, 0.99):.1f} ms, worst {took_ms[-1]:.1f} ms"
-                rows.append(Row(what, share(took_ms, 0.5), "ms CPU", 3.0, aside=aside))
+                what = f"decision for 200 units, losses, {tree}: {name}"
+                least = f"min {took_ms[0]:.2f} ms"
+                most = f"p99 {share(took_ms, 0.99):.1f} ms, worst {took_ms[-1]:.1f} ms"
+                for part, aside in ((0.5, least), (0.95, most)):
+                    figure = f"{what}, p{100 * part:g}"
+                    rows.append(Row(figure, share(took_ms, part), "ms CPU", 3.0, aside=aside))
+
+
+def market(length: Length, tally: Tally) -> None:
+    """Punctuality of 16 units on the daemon's own plant: without trading, and while books and
+    forecasts are made back to back."""
+    p99s_ms: list[float] = []
+    for trades in (False, True):
+        with tempfile.TemporaryDirectory() as name:
+            directory = Path(name)
+            bench_market.write(directory / "etc", trades=trades)
+            bench_market.seed(directory / "state")
+            with Daemon(directory) as daemon:
+                daemon.until("/v1/status", ready)
+                state, ends_s = daemon.journal.parent, time.monotonic() + BOOK_S
+                while trades and not (bench_market.tickets(state) and bench_market.foreseen(state)):
+                    if time.monotonic() > ends_s:
+                        raise BenchError(f"no book was made in {BOOK_S:g} s")
+                    time.sleep(0.5)
+                with tally.beside_noise() as rows:
+                    rows.extend(_traded(daemon, length.sway_s, p99s_ms, trades=trades))
+                daemon.stop()
+
+
+def _traded(daemon: Daemon, for_s: float, p99s_ms: list[float], *, trades: bool) -> Iterator[Row]:
+    """Watch it for so long. Raises BenchError where no books were made meanwhile."""
+    state = daemon.journal.parent
+    what = "16 units, books back to back" if trades else "16 units, not trading"
+    books, before = bench_market.tickets(state), daemon.ask("/v1/status")["ticks"]
+    begun_s, cpu_s = time.monotonic(), daemon.cpu_s()
+    time.sleep(for_s)
+    cpu_pct = 100.0 * (daemon.cpu_s() - cpu_s) / (time.monotonic() - begun_s)
+    after, made = daemon.ask("/v1/status")["ticks"], bench_market.tickets(state) - books
+    if trades and not made:
+        raise BenchError("no more books were made")
+    p99s_ms.append(after["lag_p99_ms"])
+    aside = f"{made} books in {for_s:g} s" if trades else f"in {for_s:g} s"
+    late = after["late"] - before["late"]
+    yield Row(f"{what}: ticks late by over 50 ms", late, "", 0.0, aside=aside)
+    times = f"{p99s_ms[-1] / max(p99s_ms[0], 1e-3):.2f} times" if trades else ""
+    lag = f"worst {after['lag_max_ms']:.1f} ms of the last minute"
+    yield Row(f"{what}: tick late by, p50", after["lag_p50_ms"], "ms", aside=lag)
+    beside = f"{times} that without trading" if times else ""
+    yield Row(f"{what}: tick late by, p99", after["lag_p99_ms"], "ms", aside=beside)
+    yield Row(f"{what}: CPU of the daemon", cpu_pct, "% of a core")
+
+
+def region(length: Length, tally: Tally) -> None:
+    """An aggregator over many sites on one broker; the sites' own process is told beside."""
+    with tally.beside_noise() as rows:
+        try:
+            seen = bench_region.run(length.sites, length.sway_s)
+        except (OSError, TimeoutError) as error:
+            raise BenchError(f"region: {error!r}") from error
+        what = f"{seen.sites} sites on one broker"
+        flow = f"{seen.samples_per_s:.0f} samples/s, {seen.orders_per_s:.0f} orders/s"
+        rows.append(Row(f"{what}: CPU of the aggregator", seen.daemon_pct, "% of a core", 50.0))
+        rows[-1] = replace(rows[-1], aside=flow)
+        beside = f"the sites, one process: {seen.sites_pct:.0f} %"
+        rows.append(Row(f"{what}: CPU of mosquitto", seen.broker_pct, "% of a core", aside=beside))
+        half = f"p50 {seen.lag_p50_ms:.0f} ms"
+        rows.append(
+            Row(f"{what}: a sample taken in, p99", seen.lag_p99_ms, "ms", 1000.0, aside=half)
+        )
+        half = f"half of them {seen.reached_half_s:.1f} s"
+        rows.append(
+            Row(f"{what}: a new order reaches all", seen.reached_all_s, "s", 5.0, aside=half)
+        )
+        rows.append(Row(f"{what}: tick late by, p99", seen.tick_late_p99_ms, "ms"))
+        beside = f"mosquitto {seen.broker_mb:.0f} MB"
+        rows.append(Row(f"{what}: memory of the aggregator", seen.daemon_mb, "MB", aside=beside))
+        kept = f"{seen.written_mb_per_day:.0f} MB a day written"
+        rows.append(Row(f"{what}: rows to the journal", seen.rows_per_s, "a second", aside=kept))
 
 
 PARTS: dict[str, Callable[[Length, Tally], None]] = {
@@ -699,13 +817,18 @@ PARTS: dict[str, Callable[[Length, Tally], None]] = {
     "four": four,
     "two-hundred": two_hundred,
     "campus": campus,
+    "attached": attached,
     "hour": hour,
     "can": can,
+    "market": market,
+    "region": region,
 }
 GROUPS: dict[str, tuple[str, ...]] = {
-    "all": tuple(PARTS),
+    "all": tuple(name for name in PARTS if name != "region"),
     "field": ("two-hundred", "can"),
     "campus": ("campus",),
+    "market": ("market",),
+    "region": ("region",),
 }
 
 

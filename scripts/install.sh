@@ -4,10 +4,11 @@
 #   sudo scripts/install.sh rollback     back to the release before
 #   sudo scripts/install.sh uninstall [--purge]    /etc/vppd and /var/lib/vppd stay, unless purged
 # Options: --no-start (files, user and groups only), --no-backup (no copy of the journal before an upgrade),
-#   --root DIR (stage the files below DIR: no user, no owner, no service).
+#   --keep-dropins (do not make them anew), --root DIR (stage the files below DIR: no user, no owner, no service).
 # Without a network: scripts/setup --wheelhouse on a connected machine, carry ./wheelhouse here. PYTHON names
 # the interpreter (3.11 or newer, where the user vppd can reach it).
-# Also at /opt/vppd/current/scripts/install.sh, for rollback and uninstall without the checkout.
+# Also at /opt/vppd/current/scripts/install.sh, for rollback and uninstall without the checkout; and it is all
+# the scripts of the package that scripts/deb makes, by verbs of their own: adopt RELEASE, keep, unkeep.
 set -euo pipefail
 umask 022
 export LC_ALL=C
@@ -15,15 +16,17 @@ here=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd -P)
 say() { printf 'install: %s\n' "$*"; }
 die() { printf 'install: %s\n' "$*" >&2; exit 1; }
 
-verb=install root="" start=yes backup=yes purge=""
+verb=install root="" start=yes backup=yes dropins=yes purge="" given=""
 while [ $# -gt 0 ]; do
     case $1 in
-        install | rollback | uninstall) verb=$1 ;;
+        install | rollback | uninstall | keep | unkeep) verb=$1 ;;
+        adopt) verb=$1 given=${2:?adopt needs the name of a release}; shift ;;
         --no-start) start="" ;;
         --no-backup) backup="" ;;
+        --keep-dropins) dropins="" ;;
         --purge) purge=yes ;;
         --root) mkdir -p "${2:?--root needs a directory}"; root=$(cd "$2" && pwd -P); start="" backup=""; shift ;;
-        *) sed -n '2,10s/^# //p' "$0" >&2; exit 2 ;;
+        *) sed -n '2,11s/^# //p' "$0" >&2; exit 2 ;;
     esac
     shift
 done
@@ -33,6 +36,7 @@ config=$root/etc/vppd
 state=$root/var/lib/vppd
 units=$root/etc/systemd/system
 accounts=$root/etc/sysusers.d/vppd.conf
+catalog=$root/usr/local/lib/systemd/catalog/vppd.catalog
 commands=$root/usr/local/bin
 
 # --- what must be so before anything is touched ---
@@ -155,29 +159,58 @@ fill_config() { # $1 a release; what is there is the operator's and stays
 }
 
 check_config() { # $1 a release; the credentials that the unit would be given are there by name
-    local given line status=0
-    given=$(mktemp -d)
+    local handed line status=0
+    handed=$(mktemp -d)
+    for line in "$config"/credentials/*; do
+        [ ! -f "$line" ] || ln -sf "$line" "$handed/$(basename "$line" .cred)"
+    done
     while IFS= read -r line; do
         line=${line#*=}
-        [ -e "${line#*:}" ] && ln -sf "${line#*:}" "$given/${line%%:*}"
+        [ -e "${line#*:}" ] && ln -sf "${line#*:}" "$handed/${line%%:*}"
     done < <(cat "$units"/vppd.service.d/*.conf 2>/dev/null | grep -E '^LoadCredential(Encrypted)?=.+:' || true)
-    CREDENTIALS_DIRECTORY=$given "$1/bin/python" -P -m vppd check --config "$config" || status=$?
-    rm -rf "$given"
+    CREDENTIALS_DIRECTORY=$handed "$1/bin/python" -P -m vppd check --config "$config" || status=$?
+    rm -rf "$handed"
     return $status
 }
 
+opened() { find "$units/vppd.service.d" -name '*.conf' -exec sha256sum {} + 2>/dev/null | sort || true; }
+
+open_for_config() { # $1 a release: what its unit may reach and use is what the configuration names
+    [ -n "$dropins" ] || return 0
+    "$1/bin/python" -P -m vppd dropins --help >/dev/null 2>&1 || return 0 # of a release before there were any
+    "$1/bin/python" -P -m vppd dropins --config "$config" --called /etc/vppd --dir "$units/vppd.service.d" --write |
+        sed -n '/^in force after/!s/^/install: /p'
+}
+
 install_unit() { # $1 a release
-    mkdir -p "$units" "$commands"
+    mkdir -p "$units" "$commands" "$(dirname "$catalog")"
     cp "$1/systemd/vppd.service" "$units/vppd.service"
+    if [ -f "$1/systemd/vppd.catalog" ]; then cp "$1/systemd/vppd.catalog" "$catalog"; else rm -f "$catalog"; fi
     local name
     for name in vppd vppctl; do ln -sfn "/opt/vppd/current/bin/$name" "$commands/$name"; done
+    know_catalog
     service daemon-reload
+}
+
+know_catalog() { # for journalctl -x: what happened, what vppd does by itself, what is left to do
+    [ -n "$root" ] || ! command -v journalctl >/dev/null || journalctl --update-catalog 2>/dev/null || true
 }
 
 journal_version() { # as the user vppd: root would leave files behind that it cannot open
     [ -e "$state/journal.db" ] || return 0
-    runuser -u vppd -- "$opt/current/bin/python" -c 'import sqlite3, sys
+    runuser -u vppd -- "${1:-$opt/current}/bin/python" -c 'import sqlite3, sys
 print(sqlite3.connect(sys.argv[1]).execute("PRAGMA user_version").fetchone()[0])' "$state/journal.db" 2>/dev/null || true
+}
+
+knows_schema() { # whether release $1 can open the journal as it is; it would refuse to start
+    local now newest
+    now=$(journal_version "$1")
+    newest=$("$1/bin/python" -P -c 'from vppd.spine.schema import STEPS; print(len(STEPS))' 2>/dev/null) || return 0
+    [ -n "$now" ] && [ "$now" -gt "$newest" ] || return 0
+    say "the journal is of schema $now, $(basename "$1") knows none beyond $newest. Copies from before:"
+    find "$state" -maxdepth 1 -name "journal.db.v*" -printf '    %p\n' | sort
+    say "to lose what was written since: systemctl stop vppd, move journal.db* aside, copy one to journal.db"
+    return 1
 }
 
 backup_journal() { # while the daemon runs; SQLite's own copy is consistent
@@ -243,24 +276,31 @@ last_words() { # not --lines: with --since it counts from the front
 install_release() {
     cd "$here"
     [ -f pyproject.toml ] || die "this is not a checkout: only rollback and uninstall work from here"
-    local name release built="" old previous version=""
+    local name built=""
     name=$(release_name)
-    release=$opt/releases/$name
-    old=$(target current)
-    previous=$(target previous)
-    if [ ! -f "$release/RELEASE" ]; then
+    if [ ! -f "$opt/releases/$name/RELEASE" ]; then
         say "building $name"
         built=yes
-        build "$release"
+        build "$opt/releases/$name"
     fi
+    adopt "$name" "$built"
+}
+
+adopt() { # $1 a complete release becomes the one that runs; $2 says that it goes away when it is refused
+    local name=$1 built=$2 release=$opt/releases/$1 old previous version="" before
+    [ -f "$release/RELEASE" ] || die "$name was taken away after it had failed: install its package again"
+    old=$(target current)
+    previous=$(target previous)
+    before=$(opened)
     make_accounts "$release"
     [ -d "$config" ] || fill_config "$release"
-    if ! check_config "$release"; then
+    if ! { check_config "$release" && knows_schema "$release" && open_for_config "$release"; }; then
         [ -z "$built" ] || rm -rf "$release"
-        die "$name refuses the configuration in $config; nothing was changed${old:+, $(basename "$old") stays}"
+        die "$name cannot run with $config and $state as they are; nothing was changed${old:+, $(basename "$old") stays}"
     fi
     fill_config "$release"
-    if [ "$old" = "releases/$name" ] && cmp -s "$release/systemd/vppd.service" "$units/vppd.service" &&
+    if [ "$old" = "releases/$name" ] && [ "$before" = "$(opened)" ] &&
+        cmp -s "$release/systemd/vppd.service" "$units/vppd.service" &&
         { [ -z "$start" ] || systemctl is-active --quiet vppd; }; then
         service enable --quiet vppd
         say "$name is installed${start:+ and runs}: nothing to do"
@@ -303,6 +343,34 @@ install_release() {
     die "rolled back to $(basename "$old"), which does not become ready either"
 }
 
+# --- for the package: dpkg takes the old release's files away before the new one can be tried ---
+
+keep() { # names of its own for the releases' files; the one that runs goes on from them meanwhile
+    local old folder
+    old=$(target current)
+    case $old in releases/*) ;; *) return 0 ;; esac
+    rm -rf "$opt/kept"
+    mkdir "$opt/kept"
+    for folder in "$old" "$(target previous)"; do
+        [ ! -f "$opt/$folder/RELEASE" ] || cp -al "$opt/$folder" "$opt/kept/"
+    done
+    point current "kept/$(basename "$old")"
+}
+
+unkeep() { # and back to where they were
+    local folder name
+    [ -d "$opt/kept" ] || return 0
+    for folder in "$opt"/kept/*/; do
+        name=releases/$(basename "$folder")
+        [ ! -f "$opt/$name/RELEASE" ] || continue
+        rm -rf "${opt:?}/$name"
+        mkdir -p "$opt/releases"
+        cp -al "$folder" "$opt/$name"
+    done
+    case $(target current) in kept/*) point current "releases/$(basename "$(target current)")" ;; esac
+    rm -rf "$opt/kept"
+}
+
 prune() { # all but current and previous
     local folder
     for folder in "$opt"/releases/*/; do
@@ -316,7 +384,8 @@ rollback() {
     from=$(target current)
     to=$(target previous)
     [ -n "$to" ] && [ -f "$opt/$to/RELEASE" ] || die "there is no release before ${from:-none}"
-    check_config "$opt/$to" || die "$(basename "$to") refuses the configuration in $config; nothing was changed"
+    check_config "$opt/$to" && knows_schema "$opt/$to" ||
+        die "$(basename "$to") cannot run with $config and $state as they are; nothing was changed"
     switch "$to" "$from"
     if [ -z "$start" ]; then say "$(basename "$to") is installed and not started"; return; fi
     if comes_up; then say "$(basename "$to") runs; rollback again returns to $(basename "$from")"; return; fi
@@ -328,8 +397,9 @@ rollback() {
 
 uninstall() {
     service disable --now --quiet vppd 2>/dev/null || true
-    rm -f "$units/vppd.service" "$commands/vppd" "$commands/vppctl"
+    rm -f "$units/vppd.service" "$commands/vppd" "$commands/vppctl" "$catalog"
     rm -rf "$opt"
+    know_catalog
     service daemon-reload
     if [ -z "$purge" ]; then say "removed; $config and $state are kept (--purge removes them)"; return; fi
     rm -rf "$config" "$state" "$units/vppd.service.d" "$accounts"
@@ -343,6 +413,9 @@ uninstall() {
 
 case $verb in
     install) install_release ;;
+    adopt) unkeep; adopt "$given" "" ;;
+    keep) keep ;;
+    unkeep) unkeep ;;
     rollback) rollback ;;
     uninstall) uninstall ;;
 esac

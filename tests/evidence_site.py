@@ -11,8 +11,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from tests import recompute_report
-from vppd.cli.report_journal import Event
-from vppd.cli.report_sql import FIGURES_SQL, parameters
+from vppd.cli.report.journal import Event
+from vppd.cli.report.sql import FIGURES_SQL, parameters
 from vppd.core.records import EvidenceRow, Row
 from vppd.core.response_rules import TABLES as RULES
 from vppd.spine.schema import TABLES, Step, bind, number_words

@@ -81,6 +81,10 @@ def broken(net_mw: Numbers, setting: Setting) -> str:
         return "energy below the window"
     if net_mw.max() > storage.discharge_mw + 1e-9 or net_mw.min() < -storage.charge_mw - 1e-9:
         return "power"
+    for column, block in enumerate(setting.blocks):
+        least_mw, most_mw = storage.room_mw.get(block, (-np.inf, np.inf))
+        if net_mw[:, column].max() > most_mw + 1e-9 or net_mw[:, column].min() < least_mw - 1e-9:
+            return "connection"
     sold_mwh = np.maximum(net_mw, 0.0).sum(axis=1).max() * BLOCK_H
     spent_mwh = setting.start.discharged_mwh.get(DAY, 0.0)
     if sold_mwh + spent_mwh > storage.day_discharge_mwh + SLACK:
@@ -120,12 +124,24 @@ def a_setting(random: np.random.Generator, **more: object) -> Setting:
         float(random.uniform(0.8, 1.0)),
         float(random.uniform(0.3, 3.0)),
         float(random.uniform(0.0, 2000.0)),
+        _room(random.spawn(1)[0]),
     )
     ends = np.sort(random.uniform(low_mwh, low_mwh + usable_mwh, 2))
     if random.random() < 0.5:
         ends[1] = ends[0]
     state = State(float(ends[0]), float(ends[1]), {DAY: float(random.uniform(0.0, 0.2))})
     return replace(Setting(storage, TERMS, state, BLOCKS, {}), **more)  # type: ignore[arg-type]
+
+
+def _room(random: np.random.Generator) -> dict[Block, tuple[float, float]]:
+    """Of every second storage: what other load leaves of the connection, sometimes nothing."""
+    if random.random() < 0.5:
+        return {}
+    return {
+        block: (-max(random.uniform(-0.2, 3.0), 0.0), max(random.uniform(-0.2, 3.0), 0.0))
+        for block in BLOCKS
+        if random.random() < 0.6
+    }
 
 
 def wild_book(random: np.random.Generator, setting: Setting) -> Book:

@@ -274,11 +274,16 @@ def write_grid(config: Path, pmu_port: int, droop_pct: float) -> None:
 class Site:
     """A plant, one daemon after another, and the systemd that watches them."""
 
-    def __init__(self, directory: Path, write: Callable[[Path], Path] = write_config) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        write: Callable[[Path], Path] = write_config,
+        plant: Callable[[Path], Plant] = Plant,
+    ) -> None:
         self.directory = directory
         self.systemd = Systemd(directory / "notify")
         self.config = write(directory)
-        self.plant = Plant(directory)
+        self.plant = plant(directory)
         until(self.plant.serves, 15.0, lambda: self.plant.words)
         self.plant.inject("frequency_step", "grid", frequency_hz=50.0)
         self._daemon: Daemon | None = None

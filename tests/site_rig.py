@@ -52,7 +52,7 @@ from vppd.core.settings import (
 from vppd.field.gate import UnitDecision
 from vppd.sim.plant import Plant
 from vppd.sim.unit import ENABLE, SETPOINT_KVAR, SetpointWrite, signed
-from vppd.spine.supervise import ExitReason, Supervisor
+from vppd.spine.supervise import ExitReason, Supervisor, TaskStatus
 from vppd.trading import Means
 
 V2 = "vpp-bess-v2"
@@ -299,6 +299,10 @@ class SiteRig:
             self._life.cancel()
             await asyncio.wait([self._life])
             self._life = None
+
+    def tasks(self) -> tuple[TaskStatus, ...]:
+        """All that runs."""
+        return self._supervisor.status()
 
     def employ(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """One more task of this house."""

@@ -11,7 +11,9 @@ import structlog
 from tests.api_site import UNITS, Rig, make_rig, serving
 from tests.virtual_time import virtual
 from vppd.core.alarms import Code
+from vppd.core.difference import Difference
 from vppd.core.model import SITE, Plan, Point, Priority, UnitId
+from vppd.core.reloading import Verdict
 from vppd.core.settings import ConnectionSettings
 from vppd.northbound import routes
 from vppd.northbound.peers import Role, user_name
@@ -257,11 +259,14 @@ async def test_droop_off_and_on(tmp_path: Path) -> None:
 async def test_reload(tmp_path: Path) -> None:
     errors: list[str] = []
 
-    async def reload() -> list[str]:
-        return errors
+    async def reload(by: str, dry_run: bool) -> Verdict:
+        return Verdict(tuple(errors), (Difference("droop.droop_pct", "5.0", "4.0"),), (), dry_run)
 
     async with serving(make_rig(tmp_path / "a.sock", reload=reload)) as rig:
         assert (await rig.post("/v1/reload", {}))[1]["reloaded"] is True
+        would = (await rig.post("/v1/reload", {"dry_run": True}))[1]
+        assert would["reloaded"] is False
+        assert would["changes"] == [{"key": "droop.droop_pct", "old": "5.0", "new": "4.0"}]
         errors.append("field.yaml:3: units.0.id: is missing")
         answer = await rig.post("/v1/reload", {})
         assert "field.yaml:3" in problem(answer, 422, "wrong-configuration")
@@ -387,7 +392,7 @@ async def test_an_act_that_could_not_be_written_down_is_done_and_says_so(tmp_pat
 
 @virtual
 async def test_a_fault_of_ours_is_a_500_without_a_trace(tmp_path: Path) -> None:
-    async def reload() -> list[str]:
+    async def reload(by: str, dry_run: bool) -> Verdict:
         raise ZeroDivisionError("boom")
 
     async with serving(make_rig(tmp_path / "a.sock", reload=reload)) as rig:

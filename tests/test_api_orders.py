@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.api_site import Rig, make_rig, open_directory, serving
+from vppd.cli.order_lines import orders
 from vppd.core.settings_scada import OrderSettings
 from vppd.grid.order_desk import OrderDesk
 from vppd.grid.orders import Offer, OrderKind
@@ -76,10 +77,42 @@ async def test_an_order_that_cannot_be_is_refused(
 
 async def test_orders_switched_off_are_refused_with_the_desks_reason(rig: Rig) -> None:
     assert rig.site.desk is not None
-    rig.site.desk.enable(enabled=False, source="test")
+    rig.site.desk.enable("order", "iec104 10.0.0.9", enabled=False)
     status, problem = await rig.post("/v1/orders", {"kind": "absolute", "power_kw": 1})
     assert (status, problem["reason"]) == (422, "switched_off")
+    assert "by iec104 10.0.0.9" in problem["detail"]
+    view = (await rig.get("/v1/orders"))[1]
+    assert (view["enabled"], view["switched_by"]) == (False, "iec104 10.0.0.9")
+    assert "vppctl order on" in orders(view)[-2]
+
+
+async def test_the_operator_switches_on_what_a_master_switched_off(rig: Rig) -> None:
+    desk = rig.site.desk
+    assert desk is not None
+    desk.enable("order", "iec104 10.0.0.9", enabled=False)
+    status, view = await rig.post("/v1/orders/switch", {"enabled": True})
+    assert (status, view["enabled"], view["note"]) == (200, True, "until the next start")
+    assert view["switched_by"].startswith("operator:")
+    assert any("taken" in line for line in orders(view))
+    assert (await rig.post("/v1/orders", {"kind": "absolute", "power_kw": 1}))[0] == 202
+    first = rig.journal.commands()[0]
+    assert (first.verb, first.verdict) == ("orders", "accepted")
+
+
+async def test_what_the_operator_switched_off_no_master_switches_on(rig: Rig) -> None:
+    desk = rig.site.desk
+    assert desk is not None
+    await rig.post("/v1/orders", {"kind": "absolute", "power_kw": 1})
+    status, view = await rig.post("/v1/orders/switch", {"enabled": False})
+    assert (status, view["enabled"], view["orders"]) == (200, False, [])
+    why = desk.enable("order", "iec104 10.0.0.9", enabled=True)
+    assert why is not None
+    assert why.startswith("operator:")
     assert (await rig.get("/v1/orders"))[1]["enabled"] is False
+    await rig.post("/v1/orders/switch", {"enabled": True})
+    assert desk.book.enabled
+    for body in ({}, {"enabled": "yes"}, {"enabled": True, "by": "me"}):
+        assert (await rig.post("/v1/orders/switch", body))[0] == 422
 
 
 async def test_without_a_desk_there_is_nothing_to_order(rig: Rig) -> None:

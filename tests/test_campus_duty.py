@@ -124,7 +124,7 @@ def test_the_gate_names_who_held_a_share_though_nothing_is_left_to_cut() -> None
         Memory(0.0, 200.0),
         branches=rig.gate.tree(now),
     )
-    asked = [replace(each, base_kw=0.0, frequency_kw=each.base_kw) for each in owed.requests]
+    asked = [each._replace(base_kw=0.0, frequency_kw=each.base_kw) for each in owed.requests]
     cleared = rig.gate.submit(now, asked)
     assert all(each.bound_by == (Code.CONNECTION,) for each in cleared)
     assert all(clamp.before_kw == clamp.after_kw for each in cleared for clamp in each.clamps)

@@ -50,8 +50,7 @@ def source(
     fade_pct: float = 0.0,
 ) -> Source:
     every = (RATING, *limits)
-    member = replace(
-        PLAIN,
+    member = PLAIN._replace(
         id=UnitId(name),
         soc_pct=soc_pct,
         out_kw=min(each.high_kw for each in every),
@@ -96,7 +95,7 @@ def test_what_is_said_can_be_held_to_the_end(
 ) -> None:
     """Played against the interlock itself, at the last moment."""
     chosen = unit("b1", fade_pct)
-    one = replace(PLAIN, soc_pct=soc_pct)
+    one = PLAIN._replace(soc_pct=soc_pct)
     held_kw = min(sustained_kw(sign, horizon_s, one, chosen) or 0.0, 100.0)
     end_pct = soc_pct - sign * held_kw * horizon_s / 3600.0 / chosen.energy_kwh * 100.0
     end_pct += sign * 1e-6
@@ -110,7 +109,7 @@ def test_what_is_said_can_be_held_to_the_end(
 
 def test_losses_are_taken_off_going_out() -> None:
     lossy = source(soc_pct=20.0)
-    lossy = replace(lossy, member=replace(lossy.member, curve=Curve(1.0, 0.02, 0.0)))
+    lossy = replace(lossy, member=lossy.member._replace(curve=Curve(1.0, 0.02, 0.0)))
     up, down = capability([lossy], [])
     assert up[2].power_kw == pytest.approx(24.0 / 1.02)
     assert down[2].power_kw == pytest.approx(-100.0)

@@ -145,6 +145,7 @@ def test_it_runs_as_a_program(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         "vppd.yaml:3: name: 22:30 without quotes is not the same to every program; quote it",
         "vppd.yaml:3: name: unknown key; "
-        "known are api, clock, journal, metrics, mode, mqtt, recorder, simulation, site, web",
+        "known are aggregator, api, clock, journal, metrics, mode, mqtt, recorder, role,"
+        " simulation, site, web",
         f"{tmp_path}: 2 errors",
     ]

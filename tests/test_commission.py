@@ -117,17 +117,13 @@ class Bench:
 @contextlib.asynccontextmanager
 async def bench(tmp_path: Path, **changed: Any) -> AsyncIterator[Bench]:
     async with SiteRig(settings(**changed)) as rig:
-        server = Server(site_of(rig.house, dict, _no_reload), tmp_path / "v.sock")
+        server = Server(site_of(rig.house, dict, None), tmp_path / "v.sock")
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(server.run())
             await rig.until((tmp_path / "v.sock").exists, within_s=5.0)
             await rig.run(2.0)
             yield Bench(rig, tmp_path / "v.sock", tmp_path / "out")
             task.cancel()
-
-
-async def _no_reload() -> list[str]:
-    return []
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from tests.evidence_site import (
     journal_on_disk,
     recomputed,
 )
-from vppd.cli.report_event import judged
-from vppd.cli.report_journal import event_named, journal_in, rows_of
+from vppd.cli.report.event import judged
+from vppd.cli.report.journal import event_named, journal_in, rows_of
 from vppd.core.records import EventRow, EvidenceRow
 from vppd.core.response_rules import TABLES, rules_at
 from vppd.core.settings_evidence import EvidenceSettings

@@ -51,6 +51,13 @@ HARDWARE = {"vppd.yaml": VPPD.replace("simulation", "hardware")}
 CAN = "interface: slcan, channel: /tmp/can0"
 LINK = "modbus: {profile: toy, host: 127.0.0.3}"
 
+DIP = "{when: voltage_below, bound: 0.8, within_s: 2"
+
+
+def ride(words: str) -> dict[str, str]:
+    return {"grid.yaml": GRID + f"ride_through: {{{words}}}\n"}
+
+
 ERRORS: list[tuple[dict[str, str], str]] = [
     (safety(soc_min_pct=50, soc_max_pct=50), "units[0].safety.soc_min_pct"),
     (safety(soc_max_pct=9), "units[0].safety.soc_max_pct"),
@@ -158,6 +165,9 @@ ERRORS: list[tuple[dict[str, str], str]] = [
         "writes.heartbeat.read_back",
     ),
     ({"devices/toy.yaml": TOY + "enable: [{write: mode, value: 1}]\n"}, "enable[0].write"),
+    (ride("profile: distribution"), "ride_through.profile"),
+    (ride("profile: distribution, nominal_v: null"), "ride_through.nominal_v"),
+    (ride(f"profile: transmission, rows: [{DIP}, then: cease}}]"), "ride_through.profile"),
 ]
 
 
@@ -192,6 +202,9 @@ FINE_TOO: list[dict[str, str]] = [
     HIL | meter("profile: eastron-sdm630, host: meter.local"),
     campus("{id: B1}"),
     campus("") | fire("id: f, scope: B1, modbus: {host: 127.0.0.1, coil: 1}"),
+    ride(f"profile: none, rows: [{DIP}, then: cease}}]"),
+    ride("profile: distribution, nominal_v: 6350.0"),
+    ride(f"profile: transmission, rows: [{DIP}}}]"),
     toy("{kind: timeout, timeout_s: 5, heartbeat_s: 2}", "none")
     | field("energy_kwh: 20", "energy_kwh: 20\n    accept_no_revert: true"),
 ]
@@ -223,6 +236,7 @@ WARNINGS: list[tuple[dict[str, str], str]] = [
     ({"grid.yaml": GRID + "bands: {critical_low_hz: 49.95}\n"}, "bands.critical_low_hz"),
     (HIL, "mode"),
     (second(f"id: B, simulate: true, {LINK}"), "units[1].simulate"),
+    (ride("profile: none, nominal_v: 6350.0, live_pu: 0.1"), "ride_through.live_pu"),
     ({"vppd.yaml": VPPD + "journal: {retain_days: 1}\n"}, "journal.retain_days"),
     ({"vppd.yaml": VPPD + "journal: {max_mb: 16}\n"}, "journal.max_mb"),
     (second(f"id: B, accept_no_revert: true, {LINK}"), "units[1].accept_no_revert"),
@@ -247,6 +261,13 @@ def test_what_is_odd_is_a_warning_and_starts(files: dict[str, str], key: str) ->
     result = loaded(FINE | files)
     settings_of(result)
     assert [each.key for each in result.warnings] == [key], [str(each) for each in result.warnings]
+
+
+def test_a_site_that_must_cease_and_has_nothing_to_see_its_voltage_is_told() -> None:
+    rules = "ride_through: {profile: distribution, nominal_v: 6350.0}\n"
+    result = loaded(FINE | {"grid.yaml": rules})
+    assert "ride_through.nominal_v" in [each.key for each in result.warnings]
+    settings_of(result)
 
 
 def test_the_fine_site_has_no_finding() -> None:

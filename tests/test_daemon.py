@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -28,6 +29,7 @@ from tests.process_site import (
     until,
     write_config,
 )
+from vppd.cli.scene import free_ports
 from vppd.cli.wire import ask
 from vppd.spine.schema import APPLICATION_ID, STEPS
 
@@ -278,10 +280,64 @@ def reloaded(site: Site, verdict: str) -> None:
     until(lambda: site.daemon.words.count(verdict) > said, 2.0, lambda: site.daemon.words[-2000:])
 
 
-def test_reload_takes_a_droop_over_without_a_bump_and_refuses_units_whole(site: Site) -> None:
+def scraped(port: int) -> bool:
+    """Whether metrics are served there."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2.0) as answer:
+            return b"vppd_" in answer.read()
+    except OSError:
+        return False
+
+
+def test_reload_exchanges_ports_and_units_and_refuses_whole_what_cannot_be(site: Site) -> None:
     daemon, plant = site.running(100.0), site.plant
-    grid, field = site.config / "grid.yaml", site.config / "field.yaml"
-    grid_was, field_was = grid.read_text(), field.read_text()
+    vppd, field = site.config / "vppd.yaml", site.config / "field.yaml"
+    vppd_was, field_was = vppd.read_text(), field.read_text()
+    first, second, taken = free_ports(3)
+    vppd.write_text(vppd_was + f"metrics: {{port: {first}}}\n")
+    reloaded(site, '"event": "reloaded"')
+    assert scraped(first)
+    vppd.write_text(vppd_was + f"metrics: {{port: {second}}}\n")
+    reloaded(site, '"event": "reloaded"')
+    assert (scraped(first), scraped(second)) == (False, True)
+
+    ticks = daemon.ticks()
+    with socket.create_server(("127.0.0.1", taken)):
+        vppd.write_text(vppd_was + f"metrics: {{port: {taken}}}\nweb: {{enabled: true}}\n")
+        field.write_text(field_was.replace("  - {id: C,", "  # - {id: C,"))
+        reloaded(site, '"event": "reload_refused"')
+        assert scraped(second), "the old one runs on"
+    reply = ask(str(daemon.socket), "POST", "/v1/reload", {"dry_run": True})
+    assert (reply.status, reply.body["reloaded"]) == (200, False)
+    assert {"units.C", "web.enabled"} <= {each["key"] for each in reply.body["changes"]}
+    assert [each["id"] for each in daemon.get("/v1/units")["units"]] == list(NAMES)
+
+    vppd.write_text(vppd_was)
+    reloaded(site, "units.C: (C) -> (not there)")
+    assert [each["id"] for each in daemon.get("/v1/units")["units"]] == ["A", "B", "D"]
+    until(lambda: sum(plant.held_kw(*"ABD")) > 99.0, 4.0, lambda: plant.held_kw(*NAMES))
+    assert plant.held_kw("C") == [0.0]
+    assert not scraped(second)
+    field.write_text(field_was)
+    reloaded(site, "units.C: (not there) -> (C)")
+    until(lambda: plant.held_kw("C")[0] > 24.0, 4.0, lambda: plant.held_kw(*NAMES))
+    until(lambda: daemon.ticks() > ticks + 20, 6.0, lambda: "no ticks")
+    state = site.directory / "state"
+    with closing(sqlite3.connect(f"file:{state}/journal.db?mode=ro", uri=True)) as db:
+
+        def rows() -> list[tuple[str]]:
+            return db.execute("SELECT text FROM event WHERE code = 'reload'").fetchall()
+
+        until(lambda: len(rows()) == 5, 5.0, rows)
+        assert all("by SIGHUP" in text for (text,) in rows())
+
+
+def test_reload_takes_a_droop_over_without_a_bump_and_refuses_another_site_whole(
+    site: Site,
+) -> None:
+    daemon, plant = site.running(100.0), site.plant
+    grid, vppd = site.config / "grid.yaml", site.config / "vppd.yaml"
+    grid_was, vppd_was = grid.read_text(), vppd.read_text()
     held_kw, ticks = plant.held_kw(*NAMES), daemon.ticks()
     at_s = {name: plant.state(name)["setpoints"][-1]["at_s"] for name in NAMES}
 
@@ -295,8 +351,8 @@ def test_reload_takes_a_droop_over_without_a_bump_and_refuses_units_whole(site: 
     assert plant.held_kw(*NAMES) == pytest.approx(held_kw, abs=0.25)
 
     grid.write_text(grid_was)
-    field.write_text(field_was.replace("rated_power_kw: 100", "rated_power_kw: 90", 1))
-    reloaded(site, "units: this change needs a restart")
+    vppd.write_text(vppd_was.replace("id: lab", "id: other"))
+    reloaded(site, "another id is another site; restart needed")
     assert daemon.get("/v1/droop")["droop_pct"] == 4.0
     grid.write_text("droop: {droop_pct: fast}\n")
     reloaded(site, "grid.yaml:1: droop.droop_pct")
@@ -305,7 +361,7 @@ def test_reload_takes_a_droop_over_without_a_bump_and_refuses_units_whole(site: 
     assert "droop.droop_pct" in str(reply.body)
     assert daemon.get("/v1/droop")["droop_pct"] == 4.0
 
-    field.write_text(field_was)
+    vppd.write_text(vppd_was)
     grid.write_text(grid_was)
     plant.inject("frequency_step", "grid", frequency_hz=49.7)  # 4 % of 400 kW: 60, not 48
 

@@ -1,7 +1,6 @@
 """Sharing over random fleets: nobody beyond its room, the sum is right, nobody against the rest."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,8 +14,7 @@ from vppd.core.model import Limit, Point, UnitId
 PLAIN = Member(UnitId("a"), 100.0, 100.0, 50.0, 10.0, 95.0, 250.0, 100)
 rooms = st.one_of(st.just(0.0), st.floats(0.0, 500.0), st.sampled_from([1e-300, 1e-12]))
 socs = st.one_of(st.none(), st.floats(0.0, 100.0))
-members = st.builds(
-    Member,
+members = st.tuples(
     st.just(UnitId("?")),
     rooms,
     rooms,
@@ -27,9 +25,9 @@ members = st.builds(
     st.integers(0, 5),
     st.one_of(st.just(math.inf), rooms),
     st.one_of(st.just(math.inf), rooms),
-)
+).map(lambda figures: Member(*figures))
 fleets = st.lists(members, max_size=8).map(
-    lambda found: [replace(each, id=UnitId(f"u{n}")) for n, each in enumerate(found)]
+    lambda found: [each._replace(id=UnitId(f"u{n}")) for n, each in enumerate(found)]
 )
 targets = st.one_of(st.floats(-2000.0, 2000.0), st.just(0.0), st.sampled_from([1e-300, -1e-300]))
 strategies = st.sampled_from(sorted(STRATEGIES))
@@ -67,7 +65,7 @@ def test_who_is_asked_for_more_gives_no_less(
 
 
 def test_proportional_by_hand() -> None:
-    fleet = [replace(PLAIN, id=UnitId("a")), replace(PLAIN, id=UnitId("b"), out_kw=50.0)]
+    fleet = [PLAIN._replace(id=UnitId("a")), PLAIN._replace(id=UnitId("b"), out_kw=50.0)]
     assert STRATEGIES["proportional"](60.0, fleet) == pytest.approx({"a": 40.0, "b": 20.0})
     assert STRATEGIES["proportional"](-60.0, fleet) == pytest.approx({"a": -30.0, "b": -30.0})
     assert STRATEGIES["proportional"](500.0, fleet) == {"a": 100.0, "b": 50.0}
@@ -75,8 +73,8 @@ def test_proportional_by_hand() -> None:
 
 
 def test_balanced_by_hand() -> None:
-    full = replace(PLAIN, id=UnitId("full"), soc_pct=90.0)
-    half = replace(PLAIN, id=UnitId("half"), soc_pct=30.0)
+    full = PLAIN._replace(id=UnitId("full"), soc_pct=90.0)
+    half = PLAIN._replace(id=UnitId("half"), soc_pct=30.0)
     fleet = [full, half]
     # 80 and 20 points above the minimum; 5 and 65 below the maximum
     assert STRATEGIES["balanced"](50.0, fleet) == pytest.approx({"full": 40.0, "half": 10.0})
@@ -85,10 +83,10 @@ def test_balanced_by_hand() -> None:
     # what one cannot take moves on
     assert STRATEGIES["balanced"](150.0, fleet) == pytest.approx({"full": 100.0, "half": 50.0})
     # a bigger battery at the same state carries more
-    big = replace(half, id=UnitId("big"), energy_kwh=750.0)
+    big = half._replace(id=UnitId("big"), energy_kwh=750.0)
     assert STRATEGIES["balanced"](40.0, [half, big]) == pytest.approx({"half": 10.0, "big": 30.0})
     # unknown comes last, empty too
-    blind, empty = replace(PLAIN, id=UnitId("blind"), soc_pct=None), replace(half, soc_pct=10.0)
+    blind, empty = PLAIN._replace(id=UnitId("blind"), soc_pct=None), half._replace(soc_pct=10.0)
     assert STRATEGIES["balanced"](90.0, [blind, half]) == pytest.approx(
         {"half": 90.0, "blind": 0.0}
     )
@@ -107,7 +105,7 @@ def test_balanced_brings_states_of_charge_together(
     units: list[tuple[float, float]], sign: float
 ) -> None:
     fleet = [
-        replace(PLAIN, id=UnitId(f"u{n}"), soc_pct=soc, energy_kwh=kwh, out_kw=1e6, in_kw=1e6)
+        PLAIN._replace(id=UnitId(f"u{n}"), soc_pct=soc, energy_kwh=kwh, out_kw=1e6, in_kw=1e6)
         for n, (soc, kwh) in enumerate(units)
     ]
 
@@ -125,7 +123,7 @@ def test_balanced_brings_states_of_charge_together(
     for _ in range(10):  # a tenth of all the energy at a time
         shares = STRATEGIES["balanced"](sign * inside * 0.09, fleet)
         fleet = [
-            replace(each, soc_pct=(each.soc_pct or 0.0) - 100.0 * shares[each.id] / each.energy_kwh)
+            each._replace(soc_pct=(each.soc_pct or 0.0) - 100.0 * shares[each.id] / each.energy_kwh)
             for each in fleet
         ]
         assert apart(fleet) <= before + 1e-6
@@ -134,7 +132,7 @@ def test_balanced_brings_states_of_charge_together(
 
 
 def test_what_a_ramp_cannot_reach_yet_the_others_carry() -> None:
-    fleet = [replace(PLAIN, id=UnitId("a"), reach_out_kw=5.0), replace(PLAIN, id=UnitId("b"))]
+    fleet = [PLAIN._replace(id=UnitId("a"), reach_out_kw=5.0), PLAIN._replace(id=UnitId("b"))]
     for name in STRATEGIES:
         assert STRATEGIES[name](60.0, fleet) == about({"a": 5.0, "b": 55.0})
         assert sum(STRATEGIES[name](-60.0, fleet).values()) == about(-60.0)
@@ -142,9 +140,9 @@ def test_what_a_ramp_cannot_reach_yet_the_others_carry() -> None:
 
 def test_priority_fills_the_first_first() -> None:
     fleet = [
-        replace(PLAIN, id=UnitId("late"), priority=9),
-        replace(PLAIN, id=UnitId("b"), priority=1, out_kw=30.0),
-        replace(PLAIN, id=UnitId("a"), priority=1, out_kw=20.0),
+        PLAIN._replace(id=UnitId("late"), priority=9),
+        PLAIN._replace(id=UnitId("b"), priority=1, out_kw=30.0),
+        PLAIN._replace(id=UnitId("a"), priority=1, out_kw=20.0),
     ]
     got = STRATEGIES["priority"](40.0, fleet)
     assert got == {"a": 20.0, "b": 20.0, "late": 0.0}

@@ -41,7 +41,7 @@ class Grid:
         self.now_s += after_s
         seen = None if hz is None else Frequency(hz, self.now_s, source, "good")
         self.last = answer(
-            seen, self.droop, self.max_kw, self.fits, self.room, self.now_s, self.memory
+            seen, self.droop, self.max_kw, lambda: self.fits, self.room, self.now_s, self.memory
         )
         self.memory = self.last.memory
         return self.last
@@ -246,14 +246,14 @@ def test_one_frame_is_counted_once() -> None:
     memory = DroopMemory(now_s=10.0)
     first = Frequency(49.8, 10.0, PMU, "good")
     second = Frequency(49.7, 10.1, PMU, "good")
-    memory = answer(first, DAMPED, FULL_KW, (), ANY_ROOM, 10.0, memory).memory
-    once = answer(second, DAMPED, FULL_KW, (), ANY_ROOM, 10.1, memory)
-    twice = answer(second, DAMPED, FULL_KW, (), ANY_ROOM, 10.2, once.memory)
+    memory = answer(first, DAMPED, FULL_KW, tuple, ANY_ROOM, 10.0, memory).memory
+    once = answer(second, DAMPED, FULL_KW, tuple, ANY_ROOM, 10.1, memory)
+    twice = answer(second, DAMPED, FULL_KW, tuple, ANY_ROOM, 10.2, once.memory)
     assert twice.rocof_hz_per_s == once.rocof_hz_per_s
     late = Frequency(49.6, 11.0, PMU, "good")
-    first_memory = answer(first, DAMPED, FULL_KW, (), ANY_ROOM, 10.0, DroopMemory()).memory
-    assert answer(late, DAMPED, FULL_KW, (), ANY_ROOM, 11.0, first_memory).rocof_hz_per_s < 0.0
-    older = answer(first, DAMPED, FULL_KW, (), ANY_ROOM, 10.3, twice.memory)
+    first_memory = answer(first, DAMPED, FULL_KW, tuple, ANY_ROOM, 10.0, DroopMemory()).memory
+    assert answer(late, DAMPED, FULL_KW, tuple, ANY_ROOM, 11.0, first_memory).rocof_hz_per_s < 0.0
+    older = answer(first, DAMPED, FULL_KW, tuple, ANY_ROOM, 10.3, twice.memory)
     assert older.rocof_hz_per_s == once.rocof_hz_per_s
 
 
@@ -388,21 +388,21 @@ def test_adaptation_by_hand() -> None:
 
     assert left(48.0) == (48.0, [])
     assert left(48.0, FIT, FIT) == (48.0, [])
-    assert left(48.0, replace(FIT, soc_out_share=0.5)) == (24.0, [Code.DROOP_SOC])
-    assert left(-48.0, replace(FIT, soc_out_share=0.5)) == (-48.0, [])
-    assert left(-48.0, replace(FIT, soc_in_share=0.25)) == (-12.0, [Code.DROOP_SOC])
-    assert left(48.0, replace(FIT, temperature_share=0.5)) == (24.0, [Code.DROOP_TEMPERATURE])
-    both = replace(FIT, soc_out_share=0.5, temperature_share=0.5)
+    assert left(48.0, FIT._replace(soc_out_share=0.5)) == (24.0, [Code.DROOP_SOC])
+    assert left(-48.0, FIT._replace(soc_out_share=0.5)) == (-48.0, [])
+    assert left(-48.0, FIT._replace(soc_in_share=0.25)) == (-12.0, [Code.DROOP_SOC])
+    assert left(48.0, FIT._replace(temperature_share=0.5)) == (24.0, [Code.DROOP_TEMPERATURE])
+    both = FIT._replace(soc_out_share=0.5, temperature_share=0.5)
     assert left(48.0, both) == (12.0, [Code.DROOP_SOC, Code.DROOP_TEMPERATURE])
     # a fit unit takes over, up to its rating
-    assert left(90.0, FIT, replace(FIT, soc_out_share=0.0)) == (90.0, [])
-    assert left(150.0, FIT, replace(FIT, soc_out_share=0.0)) == (100.0, [Code.DROOP_SOC])
-    assert left(150.0, FIT, replace(FIT, temperature_share=0.2)) == (
+    assert left(90.0, FIT, FIT._replace(soc_out_share=0.0)) == (90.0, [])
+    assert left(150.0, FIT, FIT._replace(soc_out_share=0.0)) == (100.0, [Code.DROOP_SOC])
+    assert left(150.0, FIT, FIT._replace(temperature_share=0.2)) == (
         120.0,
         [Code.DROOP_TEMPERATURE],
     )
-    assert left(1.0, replace(FIT, soc_out_share=0.5)) == (0.5, [Code.DROOP_SOC])
-    assert left(0.0, replace(FIT, soc_out_share=0.0, soc_in_share=0.0)) == (0.0, [])
+    assert left(1.0, FIT._replace(soc_out_share=0.5)) == (0.5, [Code.DROOP_SOC])
+    assert left(0.0, FIT._replace(soc_out_share=0.0, soc_in_share=0.0)) == (0.0, [])
 
 
 shares = st.floats(0.0, 1.0)
@@ -433,9 +433,9 @@ def test_adaptation_is_continuous(
 ) -> None:
     assume(len(fits) > which)
     here = [*fits]
-    here[which] = replace(here[which], soc_out_share=soc_out)
+    here[which] = here[which]._replace(soc_out_share=soc_out)
     there = [*fits]
-    there[which] = replace(there[which], soc_out_share=min(soc_out + 1e-6, 1.0))
+    there[which] = there[which]._replace(soc_out_share=min(soc_out + 1e-6, 1.0))
     moved_kw = abs(adapted(asked_kw, here, []) - adapted(asked_kw, there, []))
     assert moved_kw <= 1e-6 * (asked_kw + 500.0) * 2.0 + 1e-9
 

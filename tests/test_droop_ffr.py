@@ -39,7 +39,7 @@ class Grid:
         self.now_s += 0.1
         seen = None if hz is None else Frequency(hz, self.now_s, PMU, "good")
         self.last = answer(
-            seen, self.droop, FULL_KW, (), ANY_ROOM, self.now_s, self.memory, self.ffr
+            seen, self.droop, FULL_KW, tuple, ANY_ROOM, self.now_s, self.memory, self.ffr
         )
         self.memory = self.last.memory
         return self.last

@@ -24,8 +24,8 @@ from tests.evidence_site import (
 from tests.journal_site import ONE_OF_EACH, event, reading, trip
 from tests.site_rig import SiteRig, site_settings
 from tests.virtual_time import virtual
-from vppd.cli.report_event import judged
-from vppd.cli.report_journal import events_in, journal_in, rows_of
+from vppd.cli.report.event import judged
+from vppd.cli.report.journal import events_in, journal_in, rows_of
 from vppd.core.alarms import Code
 from vppd.core.records import EventRow, EvidenceRow, Row
 from vppd.core.settings_evidence import EvidenceSettings

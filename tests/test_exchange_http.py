@@ -123,9 +123,21 @@ def test_what_leaves_is_what_is_read(price: int, tenths: int, number: int, sells
     bid = Bid(sells=pairs) if sells else Bid(buys=pairs)
     wire = Wire(ExchangeSettings(user="U1", participant="P1"), WireSettings())
     body = wire.bid_out(ticket("t", {number: bid}))
-    name, portfolio, sitting, curves = bid_in("dam", body)
+    name, portfolio, sitting, curves, _ = bid_in("dam", body)
     assert (name, portfolio, sitting) == ("t", PORTFOLIO, SITTING)
     assert curves == [Curve(number, sells, ((price * 100, tenths * 10),))]
+
+
+def test_the_simulated_exchange_takes_bids_of_a_site_that_names_no_member() -> None:
+    """As a site in mode simulation has it by default."""
+
+    async def main() -> None:
+        names = {"kind": "simulated", "user": "", "participant": "", "token": None}
+        async with exchange_site(changes=names, token=None, users=None) as site:
+            await site.side.submit(ticket())
+            assert (await site.side.status(ticket())).standing == "accepted"
+
+    asyncio.run(main())
 
 
 def test_an_indian_midnight_is_refused_as_a_delivery_date() -> None:

@@ -122,6 +122,19 @@ def test_load_shifts_the_root_and_silent_units_narrow_their_branch() -> None:
     assert _now(5.0, {B3: (0.0, 50.0)})[0] == [(-70.0, 60.0), (-95.0, 45.0)]
 
 
+def test_export_keeps_to_the_least_load_and_import_to_the_most() -> None:
+    def root(**values_kw: float) -> tuple[float, float]:
+        values = {Point(name): value for name, value in values_kw.items()}
+        *_, made = TREE.limits(snapshot(10.0, values, SITE), {})
+        return made.limit.low_kw, made.limit.high_kw
+
+    assert root(load_kw=30.0, load_low_kw=20.0, load_high_kw=45.0) == (-55.0, 110.0)
+    assert root(load_kw=30.0, load_low_kw=20.0) == (-70.0, 110.0)
+    assert root(load_kw=30.0, load_high_kw=45.0) == (-55.0, 120.0)
+    assert root(load_kw=30.0, load_low_kw=40.0, load_high_kw=10.0) == (-70.0, 120.0)
+    assert root(load_low_kw=20.0, load_high_kw=45.0) == (-100.0, 90.0), "nobody measures it"
+
+
 def test_past_zero_it_is_clipped_with_an_alarm() -> None:
     limits, told = _now(-91.0, {})
     assert limits[1] == (-191.0, 0.0)

@@ -25,6 +25,7 @@ PYTHON = [*SOURCES, *sorted((TOP / "tests").rglob("*.py"))]
 
 LAYERS = {"field", "campus", "grid", "market"}
 CONTROL = {"tick", "duty", "record", "recording", "rerun", "orders", "trading"}
+HOUSE = {"house", "parts", "site_parts", "crew", "reload"}
 BELOW = {"core", "spine", *LAYERS}
 MAY_IMPORT = {
     "core": {"core"},
@@ -32,10 +33,15 @@ MAY_IMPORT = {
     **{layer: {"core", "spine", layer} for layer in LAYERS},
     **dict.fromkeys(CONTROL, BELOW | CONTROL),
     "northbound": BELOW | {"northbound", "tick", "duty"},  # shows and switches the tick
+    "region": BELOW | {"northbound", "region"},  # sites for units, over northbound's broker
     "config": {"core", "config"},
     "sim": {"core", "sim"},
-    **dict.fromkeys(("app", "daemon"), BELOW | CONTROL | {"northbound", "config", "sim", "app"}),
-    "cli": BELOW | CONTROL | {"northbound", "config", "sim", "app", "daemon", "cli"},
+    **dict.fromkeys(("house", "parts", "site_parts", "crew"), BELOW | CONTROL | HOUSE),
+    **dict.fromkeys(
+        ("app", "daemon", "reload"),
+        BELOW | CONTROL | HOUSE | {"northbound", "region", "config", "app"},
+    ),
+    "cli": BELOW | CONTROL | HOUSE | {"northbound", "config", "sim", "app", "daemon", "cli"},
     "__init__": set(),
     "__main__": {"cli"},
 }
@@ -45,6 +51,7 @@ SOLVING = {
     *(f"market/solving/{name}.py" for name in ("day_book", "session_book", "recourse", "answers")),
     *(f"market/solving/forecast/{name}.py" for name in ("series", "models", "ladder", "accuracy")),
     "market/solving/forecast/real_time.py",
+    "market/solving/forecast/load.py",
 }
 SOLVERS = {"numpy", "highspy"}
 # Inside a layer a noun of the field is a sum: no I/O, no clock, no event loop.
@@ -53,6 +60,7 @@ PURE = {
     *(f"campus/{name}.py" for name in ("hierarchy", "dispatch", "losses", "plans", "share")),
     *(f"grid/droop_{name}.py" for name in ("curve", "ffr", "fitness", "sustain", "switch")),
     *(f"grid/{name}.py" for name in ("headroom", "ride_through")),
+    *(f"region/{name}.py" for name in ("roster", "tenure", "rounds", "delivered", "messages")),
     *(f"grid/{name}.py" for name in ("droop", "bands", "frequency", "orders", "compliance")),
     "market/blocks.py",
     "market/settling/settlement.py",

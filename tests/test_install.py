@@ -44,10 +44,26 @@ version = "0.1.0"
 PROGRAM = """
 import pathlib, sys
 RELEASE = "first"
+def dropins(words):
+    if "--help" in words:
+        return
+    text = pathlib.Path(words[words.index("--config") + 1], "vppd.yaml").read_text()
+    if "nowhere" in text:
+        sys.exit("mqtt.url: nowhere cannot be resolved now")
+    folder = pathlib.Path(words[words.index("--dir") + 1])
+    folder.mkdir(parents=True, exist_ok=True)
+    made = f"# from {words[words.index('--called') + 1]}: {text}"
+    if (folder / "ip.conf").exists() and (folder / "ip.conf").read_text() == made:
+        return
+    (folder / "ip.conf").write_text(made)
+    print("ip.conf: written")
+    print("in force after: systemctl daemon-reload")
 def main():
     if sys.argv[1:2] == ["check"]:
         wrong = "wrong" in pathlib.Path(sys.argv[3], "vppd.yaml").read_text()
         sys.exit("vppd.yaml:1: mode: is wrong" if wrong else 0)
+    if sys.argv[1:2] == ["dropins"]:
+        return dropins(sys.argv[2:])
     print(RELEASE)
 if __name__ == "__main__":
     main()
@@ -62,10 +78,12 @@ class Site:
         self.root = directory / "root"
         self.opt = self.root / "opt/vppd"
         self.config = self.root / "etc/vppd"
-        for folder in ("vppd", "etc/vppd/devices", "scripts"):
+        self.packages: list[Path] = []  # of each release, as they were made
+        for folder in ("vppd/spine", "etc/vppd/devices", "scripts"):
             (self.checkout / folder).mkdir(parents=True)
         shutil.copytree(TOP / "systemd", self.checkout / "systemd")
-        shutil.copy(TOP / "scripts/install.sh", self.checkout / "scripts")
+        for script in ("install.sh", "deb"):
+            shutil.copy(TOP / "scripts" / script, self.checkout / "scripts")
         self.write("scripts/constraints.txt", "")
         self.write("README.md", "# product\n")
         self.write("LICENSE", "free\n")
@@ -73,6 +91,8 @@ class Site:
         self.write("vppd/__init__.py", "")
         self.write("vppd/__main__.py", PROGRAM)
         self.write("vppd/backend.py", BACKEND)
+        self.write("vppd/spine/__init__.py", "")
+        self.write("vppd/spine/schema.py", "STEPS = ('',)\n")
         self.write("etc/vppd/vppd.yaml", "mode: simulation\n")
         self.write("etc/vppd/devices/own.yaml", "{}\n")
 
@@ -92,6 +112,19 @@ class Site:
             timeout=110,
             check=False,
         )
+
+    def package(self) -> Path:
+        """As scripts/deb makes it of the release that is installed."""
+        done = subprocess.run(
+            [self.checkout / "scripts/deb", "--stage", self.root, self.root.with_name("dist")],
+            env={**os.environ, "PYTHON": sys.executable},
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return Path(done.stdout.splitlines()[-1])
 
     def runs(self, link: str = "current") -> str:
         """What the release behind a link says it is."""
@@ -125,6 +158,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Site:
     site = Site(tmp_path_factory.mktemp("site"))
     done = site.install()
     assert done.returncode == 0, done.stdout + done.stderr
+    site.packages.append(site.package())
     return site
 
 
@@ -147,6 +181,11 @@ def test_first_installation_lays_everything_out(installed: Site) -> None:
         assert str(link.readlink()) == f"/opt/vppd/current/bin/{name}"
         assert os.access(site.opt / "current/bin" / name, os.X_OK)
     assert (site.root / "etc/sysusers.d/vppd.conf").exists()
+    assert (site.root / "usr/local/lib/systemd/catalog/vppd.catalog").read_bytes() == (
+        TOP / "systemd/vppd.catalog"
+    ).read_bytes()
+    drop_in = site.root / "etc/systemd/system/vppd.service.d/ip.conf"
+    assert drop_in.read_text() == "# from /etc/vppd: mode: simulation\n"
     assert (site.config / "vppd.yaml").read_text() == "mode: simulation\n"
     assert (site.config / "devices/own.yaml").exists()
     assert [mode(site.config), mode(site.config / "vppd.yaml")] == ["0o750", "0o640"]
@@ -167,6 +206,21 @@ def test_the_same_again_changes_nothing(installed: Site) -> None:
     assert after.keys() == before.keys()
     changed = [path for path in after if after[path].st_mtime_ns != before[path].st_mtime_ns]
     assert changed == []
+
+
+def test_drop_ins_that_cannot_be_made_stop_the_upgrade_unless_they_are_kept(
+    installed: Site,
+) -> None:
+    site, links = installed, installed.links()
+    drop_in = site.root / "etc/systemd/system/vppd.service.d/ip.conf"
+    before = drop_in.read_text()
+    (site.config / "vppd.yaml").write_text("mode: nowhere\n", encoding="utf-8")
+    done = site.install()
+    assert done.returncode == 1
+    assert "nowhere cannot be resolved" in done.stderr
+    assert "nothing was changed" in done.stderr
+    assert (site.links(), drop_in.read_text()) == (links, before)
+    (site.config / "vppd.yaml").write_text("mode: simulation\n", encoding="utf-8")
 
 
 def test_a_refused_configuration_stops_the_upgrade(installed: Site) -> None:
@@ -217,6 +271,8 @@ def test_an_upgrade_keeps_the_operators_words(installed: Site) -> None:
     assert not (site.config / "devices/own.yaml.example").exists()
     assert site.links()[1] == first
     assert (site.runs(), site.runs("previous")) == ("second", "first")
+    os.utime(site.checkout / "vppd/__main__.py", (2e9, 2e9))  # made later, to the second
+    site.packages.append(site.package())
 
 
 def test_rollback_goes_back_and_forth(installed: Site) -> None:
@@ -272,10 +328,133 @@ def test_words_it_does_not_know_are_refused_with_its_usage(tmp_path: Path) -> No
     assert not (tmp_path / "root/opt").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become someone else")
+# --- the package ---
+
+
+class Machine:
+    """A root with a dpkg of its own; its maintainer scripts run without a chroot."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "var/lib/dpkg/info").mkdir(parents=True)
+        (root / "var/lib/dpkg/updates").mkdir()
+        (root / "var/lib/dpkg/status").touch()
+        self.opt = root / "opt/vppd"
+
+    def dpkg(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        forced = "--force-not-root,script-chrootless,depends,bad-path,downgrade,unsafe-io"
+        command = ["dpkg", f"--root={self.root}", forced, f"--log={self.root}/log", *words]
+        path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+        env = {**os.environ, "PATH": path, "DPKG_FRONTEND_LOCKED": ""}
+        return subprocess.run(
+            command, env=env, capture_output=True, text=True, timeout=110, check=False
+        )
+
+    def status(self) -> str:
+        told = self.dpkg("--status", "vppd").stdout
+        return next((line[8:] for line in told.splitlines() if line.startswith("Status:")), "none")
+
+    def current(self) -> str:
+        link = self.opt / "current"
+        return link.readlink().name if link.is_symlink() else ""
+
+
+def field(name: str, path: Path) -> str:
+    return subprocess.run(
+        ["dpkg-deb", "--field", path, name], capture_output=True, text=True, timeout=30, check=True
+    ).stdout.strip()
+
+
+def test_a_package_says_what_it_needs_and_brings_no_configuration(installed: Site) -> None:
+    first, second = installed.packages
+    minor = sys.version_info.minor
+    needs = field("Depends", first).split(", ")
+    assert needs[:2] == [f"python3 (>= 3.{minor}~)", f"python3 (<< 3.{minor + 1})"]
+    versions = [field("Version", path) for path in (first, second)]
+    compare = ["dpkg", "--compare-versions", versions[0], "lt", versions[1]]
+    assert subprocess.run(compare, timeout=30, check=False).returncode == 0, versions
+    listing = subprocess.run(
+        ["dpkg-deb", "--contents", first], capture_output=True, text=True, timeout=30, check=True
+    ).stdout.splitlines()
+    paths = [line.split()[5] for line in listing]
+    assert [path for path in paths if not path.startswith(("./opt/vppd/releases/", "./opt/"))] == [
+        "./"
+    ]
+    assert {line.split()[1] for line in listing} == {"root/root"}
+
+
+def test_a_package_is_installed_upgraded_downgraded_removed_and_purged(
+    installed: Site, tmp_path: Path
+) -> None:
+    first, second = installed.packages
+    machine = Machine(tmp_path)
+    done = machine.dpkg("--install", first)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert machine.status() == "install ok installed"
+    one = machine.current()
+    assert (machine.opt / "current/RELEASE").read_text().startswith(one)
+    config = tmp_path / "etc/vppd/vppd.yaml"
+    assert config.read_text() == "mode: simulation\n"
+    unit = tmp_path / "etc/systemd/system/vppd.service"
+    assert unit.exists()
+
+    config.write_text("mode: hardware # ours\n", encoding="utf-8")
+    done = machine.dpkg("--install", second)
+    assert done.returncode == 0, done.stdout + done.stderr
+    two = machine.current()
+    assert two != one
+    assert config.read_text() == "mode: hardware # ours\n"
+    # dpkg took the first one's files away; a rollback finds them all the same
+    assert (machine.opt / "previous").readlink().name == one
+    assert (machine.opt / "previous/RELEASE").read_text().startswith(one)
+    assert (machine.opt / "previous/bin/vppctl").exists()
+    assert not (machine.opt / "kept").exists()
+
+    assert machine.dpkg("--install", first).returncode == 0
+    assert (machine.current(), (machine.opt / "previous").readlink().name) == (one, two)
+    own = machine.opt / "current/scripts/install.sh"
+    subprocess.run([own, "rollback", "--root", tmp_path], timeout=60, check=True)
+    assert machine.dpkg("--install", second).returncode == 0
+    assert (machine.current(), (machine.opt / "previous").readlink().name) == (two, one)
+    assert (machine.opt / "previous/RELEASE").read_text().startswith(one)
+
+    (tmp_path / "var/lib/vppd").mkdir(parents=True)
+    assert machine.dpkg("--remove", "vppd").returncode == 0
+    assert machine.status() == "deinstall ok config-files"
+    assert not machine.opt.exists()
+    assert not unit.exists()
+    assert config.read_text() == "mode: hardware # ours\n"
+    assert machine.dpkg("--purge", "vppd").returncode == 0
+    assert not config.parent.exists()
+    assert not (tmp_path / "var/lib/vppd").exists()
+    assert machine.status() == "none"
+
+
+def test_a_package_that_cannot_run_here_leaves_the_one_before_in_place(
+    installed: Site, tmp_path: Path
+) -> None:
+    first, second = installed.packages
+    machine = Machine(tmp_path)
+    assert machine.dpkg("--install", first).returncode == 0
+    one = machine.current()
+    config = tmp_path / "etc/vppd/vppd.yaml"
+    config.write_text("mode: wrong\n", encoding="utf-8")
+    done = machine.dpkg("--install", second)
+    assert done.returncode != 0
+    assert "nothing was changed" in done.stderr
+    assert machine.current() == one
+    assert (machine.opt / "current/bin/python").exists()
+    assert (machine.opt / "current/RELEASE").read_text().startswith(one)
+    # the cause mended, dpkg goes on from there
+    config.write_text("mode: hardware\n", encoding="utf-8")
+    assert machine.dpkg("--configure", "vppd").returncode == 0
+    assert machine.current() != one
+
+
 def test_it_refuses_without_root_before_touching_anything() -> None:
+    nobody = ["setpriv", "--reuid=65534", "--clear-groups"] if os.geteuid() == 0 else []
     done = subprocess.run(
-        ["setpriv", "--reuid=65534", "--clear-groups", "bash", "-s"],
+        [*nobody, "bash", "-s"],
         input=(TOP / "scripts/install.sh").read_text(encoding="utf-8"),
         cwd="/",
         capture_output=True,

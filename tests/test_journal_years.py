@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.journal_site import QUICK, event, reading, running, setpoint, trip, until
-from vppd.cli.report import frequency_report
+from vppd.cli.report.command import frequency_report
 from vppd.core.model import UnitId
 from vppd.core.records import ReadingRow, Row, SiteRow
 from vppd.core.settings import JournalSettings

@@ -20,6 +20,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vppd.core.alarms import Code, Level
+from vppd.core.model import UnitId
+from vppd.spine.alarms import AlarmBoard
 from vppd.spine.clock import SystemClock
 from vppd.spine.log import (
     Journald,
@@ -30,6 +33,7 @@ from vppd.spine.log import (
     encode_json,
     field_name,
     message,
+    message_id,
     stderr_is_journal,
 )
 
@@ -144,6 +148,7 @@ def test_journald_gets_fields_it_can_be_asked_for(journald: tuple[socket.socket,
     assert got[b"VPPD_UNIT"] == b"B1"
     assert got[b"VPPD_SOURCE"] == b"gate"
     assert got[b"VPPD_CODE"] == b"link_lost"
+    assert got[b"MESSAGE_ID"] == message_id("link_lost").encode()
     assert got[b"VPPD_LINES"] == b"a\nMESSAGE=forged"
     assert got[b"MESSAGE"].startswith(b"link_lost unit=B1")
 
@@ -300,6 +305,58 @@ def test_events_come_out_with_their_fields(kept: Kept) -> None:
     assert (level, event) == ("error", "task_failed")
     assert "ValueError: invalid literal" in str(fields["exception"])
     assert len(kept.events) == 2
+
+
+class Nowhere:
+    """A journal of which nobody asks anything here."""
+
+    def append(self, row: object) -> None:
+        pass
+
+
+def board() -> AlarmBoard:
+    return AlarmBoard(SystemClock(), Nowhere())  # type: ignore[arg-type]
+
+
+B1 = UnitId("B1")
+
+
+def test_a_loss_and_its_end_are_told_once_each_as_the_same_event(
+    journald: tuple[socket.socket, str], kept: Kept
+) -> None:
+    server, path = journald
+    configure("info", SystemClock(), Journald(path))
+    alarms = board()
+    for active, text in ((False, ""), *[(True, "no answer")] * 3, *[(False, "")] * 3):
+        alarms.set(Code.LINK_LOST, B1, active, text)
+    got = [decode_journald(server.recv(65536)) for _ in range(2)]
+    server.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        server.recv(65536)
+    assert [each[b"VPPD_EVENT"] for each in got] == [b"link_lost"] * 2
+    assert [each[b"VPPD_UNIT"] for each in got] == [b"B1"] * 2
+    assert [each[b"VPPD_SOURCE"] for each in got] == [b"alarms"] * 2
+    assert [each[b"VPPD_ALARM"] for each in got] == [b"raised", b"over"]
+    assert [each[b"PRIORITY"] for each in got] == [b"3", b"6"]
+    ids = [message_id(event).encode() for event in ("link_lost", "alarm_over")]
+    assert [each[b"MESSAGE_ID"] for each in got] == ids
+    texts = [b"link_lost: no answer unit=B1", b"link_lost: over: no answer unit=B1"]
+    assert [each[b"MESSAGE"] for each in got] == texts
+
+
+@pytest.mark.parametrize(
+    ("level", "priority"),
+    [
+        (Level.INFO, "info"),
+        (Level.WARNING, "warning"),
+        (Level.CRITICAL, "error"),
+        (Level.EMERGENCY, "critical"),
+    ],
+)
+def test_how_bad_an_alarm_is_decides_its_priority(kept: Kept, level: Level, priority: str) -> None:
+    configure("info", SystemClock(), kept)
+    board().set(Code.LINK_LOST, B1, True, "x", level)
+    assert [level for level, _, _ in kept.events] == [priority]
 
 
 def test_the_level_can_be_changed(kept: Kept) -> None:

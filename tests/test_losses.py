@@ -113,8 +113,7 @@ def fleets(draw: st.DrawFn, most: int = 6) -> list[Member]:
     for n in range(draw(st.integers(1, most))):
         rated_kw, curve = draw(st.sampled_from(kinds))
         fleet.append(
-            replace(
-                PLAIN,
+            PLAIN._replace(
                 id=UnitId(f"u{n}"),
                 out_kw=rated_kw * draw(st.sampled_from([1.0, 1.0, 0.5, 0.0])),
                 in_kw=rated_kw,
@@ -178,7 +177,7 @@ def test_within_a_thousandth_of_the_reference(
 
 
 def test_units_that_are_not_needed_stay_idle() -> None:
-    fleet = [replace(PLAIN, id=UnitId(f"u{n}"), curve=CURVE) for n in range(4)]
+    fleet = [PLAIN._replace(id=UnitId(f"u{n}"), curve=CURVE) for n in range(4)]
     # one unit is best near sqrt(0.6 / 0.00013) = 67.9 kW
     shares = losses(68.0, fleet)
     assert sorted(shares.values()) == pytest.approx([0.0, 0.0, 0.0, 68.0])
@@ -191,14 +190,14 @@ def test_marginal_losses_are_equal_where_nothing_binds() -> None:
     near, far = Wires("near"), Wires("far", 0.0, 2e-4)
     flat = Curve(0.0, 0.01, 1e-4)
     fleet = [
-        replace(PLAIN, id=UnitId("n"), curve=flat, wires=near),
-        replace(PLAIN, id=UnitId("f"), curve=flat, wires=far),
+        PLAIN._replace(id=UnitId("n"), curve=flat, wires=near),
+        PLAIN._replace(id=UnitId("f"), curve=flat, wires=far),
     ]
     shares = losses(80.0, fleet)
     # 2e-4 n = 2e-4 f + 4e-4 f
     assert shares == pytest.approx({"n": 60.0, "f": 20.0})
     # a load in the far building makes it cheaper to give there: 2e-4 n = 2e-4 f + 4e-4 (f - 40)
-    fleet[1] = replace(fleet[1], wires=replace(far, auxiliary_kw=40.0))
+    fleet[1] = fleet[1]._replace(wires=replace(far, auxiliary_kw=40.0))
     assert losses(80.0, fleet) == pytest.approx({"n": 40.0, "f": 40.0})
     # and dearer to take: 2e-4 n = 2e-4 f + 4e-4 (f + 40); f would be 0 up to n = 80
     assert losses(-80.0, fleet) == pytest.approx({"n": -80.0, "f": 0.0})
@@ -207,8 +206,8 @@ def test_marginal_losses_are_equal_where_nothing_binds() -> None:
 
 def test_soc_pulls_as_hard_as_its_weight() -> None:
     flat = Curve(0.0, 0.01, 1e-4)
-    full = replace(PLAIN, id=UnitId("full"), curve=flat, pull_share=-0.004)
-    empty = replace(PLAIN, id=UnitId("empty"), curve=flat, pull_share=0.004)
+    full = PLAIN._replace(id=UnitId("full"), curve=flat, pull_share=-0.004)
+    empty = PLAIN._replace(id=UnitId("empty"), curve=flat, pull_share=0.004)
     # 2e-4 full - 0.004 = 2e-4 empty + 0.004
     assert losses(80.0, [full, empty]) == pytest.approx({"full": 60.0, "empty": 20.0})
     assert losses(-80.0, [full, empty]) == pytest.approx({"full": -20.0, "empty": -60.0})
@@ -222,8 +221,7 @@ def test_two_hundred_units_are_within_a_thousandth_of_the_reference(
     """Four kinds of inverter in ten buildings with narrow feeders: many units are alike, and at
     most powers every building has one that may as well run as not."""
     fleet = [
-        replace(
-            PLAIN,
+        PLAIN._replace(
             id=UnitId(f"u{n:03}"),
             soc_pct=25.0 + 60.0 * (n * 37 % 101) / 101.0,
             curve=Curve((0.3, 0.5, 0.7, 1.1)[n % 4], 0.005, 1.3e-4, 0.1),
@@ -248,8 +246,7 @@ def test_a_large_fleet_is_near_what_no_decision_could_beat(size: int) -> None:
     """The relaxed problem (every curve by its lower envelope) bounds any answer from below: the
     best average loss of each unit."""
     fleet = [
-        replace(
-            PLAIN,
+        PLAIN._replace(
             id=UnitId(f"u{n:03}"),
             curve=Curve(0.5 + 0.002 * n, 0.004 + 2e-5 * n, 1e-4 + 5e-7 * n),
         )

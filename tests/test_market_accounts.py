@@ -39,6 +39,7 @@ class Site:
     def __init__(self, path: Path) -> None:
         self.path, self.clock, self.plant = path, VirtualClock(START), Plant()
         self.troubles: list[str] = []
+        self.settings = MarketSettings()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Site"]:
@@ -55,7 +56,7 @@ class Site:
             metered=False,
         )
         self.accounts = Accounts(
-            MarketSettings(), self.journal, self.clock, eyes, self._tell, step_max_s=10.0
+            self.settings, self.journal, self.clock, eyes, self._tell, step_max_s=10.0
         )
         async with asyncio.TaskGroup() as tasks:
             running = [
@@ -150,6 +151,26 @@ async def test_a_result_in_time_is_settled_with_its_block(site: Site) -> None:
 
 
 @virtual
+@pytest.mark.parametrize(
+    ("given", "rate", "told"), [(None, 400.0, "mean of the day"), (250.0, 250.0, "configured")]
+)
+async def test_what_stands_in_for_the_reference_rate_is_told_and_unverified(
+    site: Site, given: float | None, rate: float, told: str
+) -> None:
+    site.settings = MarketSettings(reference_rate_p_per_kwh=given)
+    async with site.running():
+        site.prices()
+        site.result(RTM, "final", sold(SOLD_MW - 0.1))
+        await site.until(AFTER)
+    sql = "SELECT source, rate_p_per_kwh, verified FROM settlement WHERE kind = 'dsm'"
+    lines = rows_of(site.path, f"{sql} AND rule <> 'none'")
+    assert len(lines) >= 2
+    assert all(f"reference rate: {told}" in str(source) for source, _, _ in lines)
+    assert {verified for _, _, verified in lines} == {0}
+    assert max(float(str(each)) for _, each, _ in lines) == pytest.approx(rate)  # beyond 10 %: none
+
+
+@virtual
 async def test_a_result_after_delivery_restates_its_blocks(site: Site) -> None:
     async with site.running():
         site.prices()
@@ -222,3 +243,31 @@ async def test_a_retracted_result_is_taken_out_and_put_back(site: Site, late: bo
         assert not site.troubles
     for block in RTM.blocks:
         assert_owed(site, block, 0.3, dam_mw=0.2)
+
+
+@virtual
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("wrong_mw", [1e300, 1e25, -1e300])
+async def test_a_block_that_cannot_be_accounted_is_marked_and_the_next_goes_on(
+    site: Site, late: bool, wrong_mw: float
+) -> None:
+    """Decimals overflow on what nobody can have cleared; a right result mends it."""
+    async with site.running():
+        site.prices()
+        if late:
+            await site.until(AFTER)
+        site.result(RTM, "provisional", {FIRST: wrong_mw, SECOND: SOLD_MW})
+        await site.until(AFTER + timedelta(minutes=5))
+        assert any(str(FIRST) in text and "not accounted" in text for text in site.troubles)
+        assert not any(str(SECOND) in text for text in site.troubles)
+        marked = "SELECT text, amount_paise, verified FROM settlement WHERE block = "
+        ((text, paise, verified),) = rows_of(site.path, f"{marked}{FIRST.number}")
+        assert str(text).startswith("not accounted: ")
+        assert (paise, verified) == (0, 0)
+        assert_owed(site, SECOND, SOLD_MW)
+        site.result(RTM, "final", sold())
+        site.troubles.clear()
+        await site.until(AFTER + timedelta(minutes=10))
+        assert not site.troubles
+    for block in RTM.blocks:
+        assert_owed(site, block, SOLD_MW)

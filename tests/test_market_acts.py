@@ -21,6 +21,7 @@ from tests.virtual_time import virtual
 from vppd.cli import vppctl
 from vppd.cli.vppd import main as vppd
 from vppd.market.blocks import Block
+from vppd.market.book import Whole
 from vppd.market.settling.accounts import Accounts, Eyes, rules_of
 from vppd.market.settling.ledger import Cause
 from vppd.market.settling.sold import SoldPlans
@@ -123,6 +124,21 @@ async def test_an_own_book_goes_the_way_of_every_other(bench: Bench) -> None:
 
 
 @virtual
+async def test_an_own_block_bid_is_kept_over_a_restart_and_offered(bench: Bench) -> None:
+    async with bench.serving() as api:
+        code, answer = await api.post("/v1/market/bids", {**A_DAY, "wholes": [[8, 4, 3000, 0.3]]})
+        assert (code, answer["blocks"], answer["wholes"]) == (202, 0, 1)
+    async with bench.serving() as api:
+        await bench.rig.until(bench.rig.gate(DAM).opens_at + timedelta(minutes=1))
+        kept = api.site.trading.desk.tickets[DAM]  # type: ignore[union-attr]
+        assert kept.state == "accepted"
+        assert kept.ticket.book.wholes == (Whole(NIGHT, 4, 3000.0, 0.3),)
+        seen = (await api.get(f"/v1/market/why/{DAY}:10"))[1]["auctions"][0]
+        assert "8 to 11, +0.3 MW at 3000" in seen["wholes"][0]
+    assert bench.rows("SELECT count(*) FROM market_bid WHERE kind = 'block 1'") != [(0,)]
+
+
+@virtual
 async def test_an_own_book_survives_a_restart_and_can_be_withdrawn(bench: Bench) -> None:
     async with bench.serving() as api:
         await api.post("/v1/market/bids", {**A_DAY, "sells": [[8, 3000, 0.2]]})
@@ -158,6 +174,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({**A_DAY, "sells": [[8, 3000, 0.4], [8, 4000, 0.2]]}, "must rise"),
     ({**A_DAY, "sells": [[8, 3000, 0.2]], "buys": [[8, 3000, 0.2]]}, "below every sell"),
     ({**A_DAY, "limit": 3}, "not known here"),
+    ({**A_DAY, "wholes": [[95, 3, 3000, 0.2]]}, "no 3 blocks from 95"),
+    ({**A_DAY, "wholes": [[8, 0, 3000, 0.2]]}, "1 to 96 blocks"),
+    ({**A_DAY, "wholes": [[8, 1e300, 3000, 0.2]]}, "no 1e+300 blocks"),
+    ({**A_DAY, "wholes": [[8, 4, -1, 0.2]]}, "at least 0"),
+    ({**A_DAY, "wholes": [[8, 4, 3000, 0]]}, "some power"),
+    ({**A_DAY, "wholes": [[8, 4, 3000, 0.1]] * 21}, "takes 20 of them"),
 ]
 
 

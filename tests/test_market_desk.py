@@ -283,6 +283,45 @@ async def test_a_dry_run_keeps_books_and_sends_nothing(tmp_path: Path) -> None:
     assert rig.rows("SELECT count(*) > 0 FROM price WHERE kind = 'cleared'") == [(1,)]
 
 
+@virtual
+async def test_what_a_book_lacks_at_first_is_waited_for_until_the_gate_closes(
+    rig: DeskRig,
+) -> None:
+    """No unit shows its charge when the gate opens: told as an attempt, and bid when one does."""
+    rig.plant.soc_known = False
+    gate = rig.gate(DAM)
+    async with rig.trading() as desk:
+        await rig.until(gate.opens_at + timedelta(minutes=5))
+        kept = desk.tickets[DAM]
+        assert (kept.state, kept.auction) == ("none", DAM)
+        assert "attempt" in kept.text
+        assert "no unit shows its state of charge" in kept.text
+        assert not [each for each, _ in rig.exchange.sent if each.auction == DAM]
+    async with rig.trading() as desk:  # a restart forgets no gate that is open
+        await rig.pass_by(minutes=2)
+        assert "attempt" in desk.tickets[DAM].text
+        rig.plant.soc_known = True
+        await rig.pass_by(minutes=4)
+        assert desk.tickets[DAM].state == "accepted"
+    assert len([each for each, _ in rig.exchange.sent if each.auction == DAM]) == 1
+    told = rig.rows("SELECT count(*) FROM event WHERE text LIKE 'dam%no unit shows%'")
+    assert int(str(told[0][0])) >= 4
+
+
+@virtual
+async def test_what_a_book_lacks_to_the_end_stays_unbid_with_all_its_attempts(
+    rig: DeskRig,
+) -> None:
+    rig.plant.soc_known = False
+    gate = rig.gate(DAM)
+    async with rig.trading() as desk:
+        await rig.until(gate.closes_at + timedelta(minutes=1))
+        kept = desk.tickets[DAM]
+        assert kept.state == "none"
+        assert " attempts: " in kept.text
+    assert not [each for each, _ in rig.exchange.sent if each.auction == DAM]
+
+
 # --- what cannot be delivered ---
 
 

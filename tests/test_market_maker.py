@@ -40,8 +40,9 @@ from vppd.market.blocks import BLOCK_H, BLOCKS_A_DAY, Block, blocks_of
 from vppd.market.book import Bid
 from vppd.market.corridor import State
 from vppd.market.dealing.child import Child, ChildFailed
-from vppd.market.dealing.maker import WORKER, BookMaker
+from vppd.market.dealing.maker import BookMaker
 from vppd.market.dealing.making import Made, NotMade, Rung, Wanted
+from vppd.market.dealing.worker_call import WORKER, Worker
 from vppd.market.exchange import Auction
 from vppd.market.fitting import Setting, fitted
 from vppd.market.prices import PriceHistory
@@ -391,7 +392,7 @@ def test_sessions_on_noisy_prices_earn_money() -> None:
 def maker(journal: Any, *program: str) -> BookMaker:
     """A maker; `program` is what runs in place of the worker."""
     command = (sys.executable, "-c", *program) if program else WORKER
-    return BookMaker(MarketSettings(), journal, SystemClock(), command)
+    return BookMaker(MarketSettings(), journal, SystemClock(), Worker(command))
 
 
 def book_of(made: BookMaker, within_s: float = AMPLE_S, rung: Rung = "fresh") -> Made:
@@ -425,7 +426,7 @@ def test_a_broken_worker_is_no_book_and_says_why(why: str) -> None:
 
 def test_a_worker_that_is_not_there_is_no_book() -> None:
     with pytest.raises(NotMade, match="did not start"):
-        book_of(BookMaker(MarketSettings(), MemoryJournal(), SystemClock(), ("/nowhere",)))
+        book_of(BookMaker(MarketSettings(), MemoryJournal(), SystemClock(), Worker(("/nowhere",))))
 
 
 def test_a_worker_whose_book_is_no_longer_wanted_is_killed(tmp_path: Path) -> None:
@@ -451,7 +452,7 @@ def test_a_worker_whose_book_is_no_longer_wanted_is_killed(tmp_path: Path) -> No
 async def test_virtual_time_stands_still_while_the_worker_runs() -> None:
     clock = VirtualClock()
     before_s = clock.now_s()
-    made = BookMaker(MarketSettings(), MemoryJournal(), clock)
+    made = BookMaker(MarketSettings(), MemoryJournal(), clock, Worker())
     with pytest.raises(NotMade, match="no price is known"):
         await made.book_for(Wanted(DAM, EMPTY), AMPLE_S)
     assert clock.now_s() == before_s
@@ -463,7 +464,8 @@ def test_the_daemon_side_loads_no_solver() -> None:
 import asyncio, json, sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from vppd.market.dealing.child import Child
-from vppd.market.dealing.maker import WORKER, BookMaker
+from vppd.market.dealing.maker import BookMaker
+from vppd.market.dealing.worker_call import WORKER
 said = json.loads(Child(WORKER, 1_000_000).run(sys.stdin.buffer.read(), 60))
 assert said["book"], said
 assert not {{"numpy", "highspy"}} & set(sys.modules)

@@ -66,7 +66,8 @@ class Site:
 
     def publish(self, message: object) -> None:
         assert isinstance(message, Reading)
-        self.believed.append((message.at_s, message.value))
+        if message.point is Point.LOAD_KW:
+            self.believed.append((message.at_s, message.value))
 
     def snapshot(self) -> Snapshot:
         return replace(snapshot(self.now_s, {}), readings=dict(self.readings))
@@ -230,7 +231,8 @@ class Said:
 
     def publish(self, message: object) -> None:
         assert isinstance(message, Reading)
-        self.loads_kw.append(message.value)
+        if message.point is Point.LOAD_KW:
+            self.loads_kw.append(message.value)
 
     def snapshot(self) -> Snapshot:
         return replace(snapshot(self.now_s, {}), readings=dict(self.readings))

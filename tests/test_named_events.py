@@ -12,7 +12,7 @@ from tests.api_site import Rig, make_rig, serving
 from tests.evidence_site import ZONE, journal_on_disk
 from tests.virtual_time import virtual
 from vppd.cli.event_lines import named
-from vppd.cli.report import event_report
+from vppd.cli.report.command import event_report
 from vppd.cli.vppctl import _parser
 from vppd.core.alarms import Code
 from vppd.core.decision import Decision

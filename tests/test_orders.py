@@ -84,7 +84,9 @@ def test_what_has_no_sense_is_refused(change: dict[str, float], why: Refusal) ->
 
 
 def test_orders_switched_off_are_refused() -> None:
-    refused = orders.refusal(Book(enabled=False), order(), SETTINGS, OFFER)
+    refused = orders.refusal(
+        orders.switched(Book(), "order", "ems", enabled=False), order(), SETTINGS, OFFER
+    )
     assert refused is not None
     assert refused[0] is Refusal.SWITCHED_OFF
 
@@ -233,8 +235,33 @@ def test_switching_off_gives_up_what_is_in_force() -> None:
     board, told = Board(), list[OrderEvent]()
     desk = OrderDesk(SETTINGS, lambda: OFFER, board, board, told.append)
     desk.order(order(at_s=100.0))
-    desk.enable(enabled=False, source="operator")
+    told.clear()
+    assert desk.enable("operator", "operator:a", enabled=False) is None
     assert board.plans[-1].valid_until_s == 100.0
     assert desk.order(order(at_s=100.0)) is not None
-    desk.enable(enabled=True, source="operator")
+    assert desk.enable("order", "iec104 10.0.0.9", enabled=True) == (
+        "operator:a has switched them off"
+    )
+    assert desk.enable("operator", "operator:a", enabled=True) is None
     assert desk.order(order(at_s=100.0)) is None
+    assert [(event.verb, event.source, event.text) for event in told] == [
+        (Verb.SWITCHED, "operator:a", "orders off"),
+        (Verb.ENDED, "operator:a", ""),
+        (Verb.REFUSED, "ems", "orders are switched off by operator:a"),
+        (Verb.REFUSED, "iec104 10.0.0.9", "orders on: operator:a has switched them off"),
+        (Verb.SWITCHED, "operator:a", "orders on"),
+        (Verb.ACCEPTED, "ems", ""),
+    ]
+
+
+def test_what_a_master_switched_off_anybody_switches_on() -> None:
+    board = Board()
+    for party in ("order", "operator"):
+        desk = OrderDesk(SETTINGS, lambda: OFFER, board, board, lambda _: None)
+        desk.enable("order", "iec104 a", enabled=False)
+        assert desk.refusal(order(at_s=100.0)) == (
+            Refusal.SWITCHED_OFF,
+            "orders are switched off by iec104 a",
+        )
+        assert desk.enable(party, "b", enabled=True) is None
+        assert desk.refusal(order(at_s=100.0)) is None

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.skipif(
 
 async def test_the_page_shows_the_site_as_it_changes(tmp_path: Path) -> None:
     rig = site(tmp_path)
-    rig.site.alarms.set(Code.LINK_LOST, UnitId("B3"), True, MARKUP + "x" * 300)
+    # one that nothing takes back, should the site stand still while the browser starts
+    rig.site.alarms.set(Code.NO_REVERT, UnitId("B3"), True, MARKUP + "x" * 300)
     async with shown(rig) as port, chromium(tmp_path / "profile") as tab, asyncio.TaskGroup() as on:
         living = [on.create_task(rig.live()), on.create_task(rig.poll())]
         for width in SIZES:

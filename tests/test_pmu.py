@@ -449,7 +449,7 @@ async def test_ten_thousand_strings_of_noise(told: Told) -> None:
     chance = random.Random(5)
     pmu = ScriptedPmu(told, answering(CFG3))
     async with pmu.serving() as port:
-        seen = Seen(told, settings_for(port))
+        seen = Seen(told, settings_for(port), replace(PATIENT, load_bytes_per_s=1e9))
         async with seen.running() as client:
             await told.until(lambda: ON in pmu.words)
             sources = [data_frame(), write_config(CFG2), write_config(CFG3)]

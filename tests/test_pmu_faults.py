@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.site_rig import PMU, TICK_S, V2, SiteRig, profile, site_settings
+from tests.site_rig import PLAIN_DROOP, PMU, TICK_S, V2, SiteRig, profile, site_settings
 from tests.virtual_time import START_S, virtual
 from vppd.core.alarms import Code
 from vppd.core.model import SITE, Point
@@ -27,7 +27,8 @@ BASE_KW, OWED_KW = 20.0, 24.0  # owed at 49.7 Hz by two units of 100 kW
 P_MAX_KW = 200.0
 ROUNDING_KW = 0.3  # two units, each rounded to its register
 STEP_KW = P_MAX_KW * SOURCES.switch_step_pct / 100.0 + ROUNDING_KW
-RAMP_KW = 2 * P_MAX_KW * LOOK_S + ROUNDING_KW  # droop's own ramp; a write may wait for a poll
+RAMP_KW_PER_S = P_MAX_KW  # of droop, as configured here; full power in 0.4 s is the default
+RAMP_KW = RAMP_KW_PER_S * LOOK_S + ROUNDING_KW
 JUMP_HZ = SOURCES.jump_hz_per_s * 0.1  # of less, between two frames, any grid is capable
 OLD_S = PMU.max_age_s + 2 * TICK_S
 BACK_S = 8.0 + SOURCES.return_s + 1.0  # a lost one is tried again after 8 s at most
@@ -138,7 +139,8 @@ def _site(*pmus: PmuSettings, **rest: Any) -> Settings:
     v2 = profile(V2)
     points = dict(v2.points)
     del points[Point.FREQUENCY_HZ]
-    made = site_settings(("A", "B"), pmus=pmus, sources=SOURCES, **rest)
+    droop = replace(PLAIN_DROOP, ramp_kw_per_s=RAMP_KW_PER_S)
+    made = site_settings(("A", "B"), pmus=pmus, sources=SOURCES, droop=droop, **rest)
     return replace(made, profiles={V2: replace(v2, points=points)})
 
 
@@ -206,7 +208,7 @@ def test_with_a_second_pmu_the_power_stays_where_it_was(fault: Declared) -> None
 @pytest.mark.parametrize("fault", ALONE, ids=lambda each: each.name)
 def test_with_one_pmu_alone_droop_fades_or_follows_by_its_ramp(fault: Declared) -> None:
     """Nobody else is there: what is not believed is held and faded, and a jump that is repeated is
-    the grid as far as can be known."""
+    the grid as far as can be known. No look sees more than one look of the configured ramp."""
 
     @virtual
     async def goes() -> None:

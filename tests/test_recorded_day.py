@@ -30,10 +30,10 @@ from tests.evidence_site import (
 )
 from tests.site_rig import SiteRig, site_settings
 from tests.virtual_time import run_virtual
-from vppd.cli.report import days_bounds, days_of, event_report, frequency_report
-from vppd.cli.report_event import judged
-from vppd.cli.report_journal import event_named, journal_in, rows_of
-from vppd.cli.report_sql import BAND_SQL
+from vppd.cli.report.command import days_bounds, days_of, event_report, frequency_report
+from vppd.cli.report.event import judged
+from vppd.cli.report.journal import event_named, journal_in, rows_of
+from vppd.cli.report.sql import BAND_SQL
 from vppd.core.records import ReadingRow, Row
 from vppd.core.settings import DroopSettings
 from vppd.core.settings_evidence import EvidenceSettings

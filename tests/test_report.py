@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from tests.evidence_site import AT, evidence, journal_on_disk
 from tests.test_compliance import step_event
-from vppd.cli.report_event import thinned
-from vppd.cli.report_sql import published
+from vppd.cli.report.event import thinned
+from vppd.cli.report.sql import published
 from vppd.cli.vppd import main
 from vppd.core.records import EvidenceRow, Row, SiteRow
 from vppd.core.response_rules import TABLES

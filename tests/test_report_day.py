@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.evidence_site import journal_on_disk
 from tests.market_site import DAY, market_day
-from vppd.cli.report_day_rows import outages
+from vppd.cli.report.day_rows import outages
 from vppd.cli.vppd import main
 from vppd.core.records import CommandRow, EventRow, ReadingRow, Row, SetpointRow, SiteRow, TripRow
 

@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 
 from tests.evidence_site import journal_on_disk
 from tests.market_site import DAY, SOLD, WRITTEN, account, market_day
-from vppd.cli.report_audit import verified
-from vppd.cli.report_market import day_report, quarter_of
-from vppd.cli.report_market_rows import named
+from vppd.cli.report.audit import verified
+from vppd.cli.report.market import day_report, quarter_of
+from vppd.cli.report.market_rows import named
 from vppd.cli.vppd import main
 from vppd.core.records import EventRow
 from vppd.core.records_market import MarketPriceRow, SettlementLineRow

@@ -35,7 +35,7 @@ from vppd.spine.alarms import AlarmBoard
 
 PLAIN = Member(UnitId("a"), 100.0, 100.0, 50.0, 10.0, 95.0, 250.0, 100)
 A, B, C = UnitId("a"), UnitId("b"), UnitId("c")
-TRIO = [PLAIN, replace(PLAIN, id=B), replace(PLAIN, id=C, out_kw=60.0)]
+TRIO = [PLAIN, PLAIN._replace(id=B), PLAIN._replace(id=C, out_kw=60.0)]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def test_no_other_loss_is_worse(
     rooms: list[tuple[float, float]], given_kw: float, most_kw: float, cut: int
 ) -> None:
     fleet = [
-        replace(PLAIN, id=UnitId(f"u{n}"), out_kw=out, in_kw=in_)
+        PLAIN._replace(id=UnitId(f"u{n}"), out_kw=out, in_kw=in_)
         for n, (out, in_) in enumerate(rooms)
     ]
     tree = [feeder([each.id for each in fleet[:cut]], most_kw, most_kw)]
@@ -119,10 +119,10 @@ def test_a_bounded_base_keeps_the_margin(
 
 
 def test_imbalance_of_soc_and_of_loading() -> None:
-    fleet = [replace(PLAIN, soc_pct=80.0), replace(PLAIN, id=B, soc_pct=55.0)]
+    fleet = [PLAIN._replace(soc_pct=80.0), PLAIN._replace(id=B, soc_pct=55.0)]
     fleet += [
-        replace(PLAIN, id=C, soc_pct=None),
-        replace(PLAIN, id=UnitId("off"), out_kw=0.0, in_kw=0.0),
+        PLAIN._replace(id=C, soc_pct=None),
+        PLAIN._replace(id=UnitId("off"), out_kw=0.0, in_kw=0.0),
     ]
     rules = ImbalanceSettings()
     rated = {each.id: 100.0 for each in fleet}
@@ -138,19 +138,19 @@ def test_imbalance_of_soc_and_of_loading() -> None:
 
 
 def test_a_full_unit_is_pulled_to_discharge_and_nothing_steps() -> None:
-    fleet = [replace(PLAIN, soc_pct=70.0), replace(PLAIN, id=B, soc_pct=30.0)]
+    fleet = [PLAIN._replace(soc_pct=70.0), PLAIN._replace(id=B, soc_pct=30.0)]
     weak = pulled(fleet, LossSettings(balance_weight=0.1), ImbalanceSettings(weight=0.0))
     assert [each.pull_share for each in weak] == pytest.approx([-0.02, 0.02])
     strong = pulled(fleet, LossSettings(), ImbalanceSettings(weight=1.0))
     assert [each.pull_share for each in strong] == pytest.approx([-0.1, 0.1])  # 10 % beyond 10 %
-    near = [replace(PLAIN, soc_pct=60.0), replace(PLAIN, id=B, soc_pct=40.0)]
+    near = [PLAIN._replace(soc_pct=60.0), PLAIN._replace(id=B, soc_pct=40.0)]
     assert pulled(near, LossSettings(), ImbalanceSettings()) == near
     assert pulled([], LossSettings(), ImbalanceSettings()) == []
 
 
 def test_the_watch_tells() -> None:
     board = AlarmBoard(HandClock(), MemoryJournal())
-    fleet = [replace(PLAIN, soc_pct=80.0), replace(PLAIN, id=B)]
+    fleet = [PLAIN._replace(soc_pct=80.0), PLAIN._replace(id=B)]
     units = [replace(asset(), id=A), replace(asset(), id=B)]
     watch = CampusWatch(CampusRulesSettings(), units, board)
 
@@ -161,7 +161,7 @@ def test_the_watch_tells() -> None:
     assert standing() == {Code.RESERVE_LOW, Code.N_MINUS_ONE, Code.IMBALANCE}
     watch.note([PLAIN, fleet[1]], {A: 20.0, B: 20.0})
     assert standing() == set()
-    watch.note([replace(each, out_kw=0.0, in_kw=0.0) for each in fleet], {A: 0.0, B: 0.0})
+    watch.note([each._replace(out_kw=0.0, in_kw=0.0) for each in fleet], {A: 0.0, B: 0.0})
     assert standing() == set()
     assert watch.spare is not None
     assert watch.spare.margin_pct is None

@@ -128,6 +128,7 @@ async def test_deltas_every_four_seconds_go_by_their_ramp_and_expire() -> None:
     async with serving(orders=orders) as site, c104_process() as c104, Relay(site).open() as relay:
         await c104.link("a", relay.port)
         ordered_kw, at_kw = [100.0, -20.0, 60.0, 90.0, -150.0], 0.0
+        from_s = site.clock.now_s()
         for delta_kw in ordered_kw:
             assert await c104.sure_order("a", delta_kw / 1000.0, 3002)
             site.clock.ahead_s += 4.0
@@ -136,8 +137,12 @@ async def test_deltas_every_four_seconds_go_by_their_ramp_and_expire() -> None:
             assert plan is not None
             assert plan.adds
             limit_kw = min(max(delta_kw, -200.0), 300.0)  # what is offered
-            at_kw += min(max(limit_kw - at_kw, -41.0), 41.0)
-            assert plan.power_kw == pytest.approx(at_kw, abs=4.0)  # real time goes on beside
+            step_kw = 10.0 * (site.clock.now_s() - from_s)  # real time goes on beside the 4 s
+            least_kw, most_kw = (
+                at_kw + min(max(limit_kw - at_kw, -each), each) for each in (40.0, step_kw)
+            )
+            assert min(least_kw, most_kw) - 1.0 <= plan.power_kw <= max(least_kw, most_kw) + 1.0
+            at_kw, from_s = plan.power_kw, from_s + step_kw / 10.0
         told_kw = [kw for kw, _ in itertools.groupby(site.accepted())]
         assert told_kw == [pytest.approx(each) for each in ordered_kw]
         assert await c104.ask("await_value", "a", 1013, 0.0) is True  # no absolute order

@@ -1,7 +1,5 @@
 """From base, pins and droop to one request a unit."""
 
-from dataclasses import replace
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,8 +10,8 @@ from vppd.core.model import Request, UnitId
 
 PLAIN = Member(UnitId("a"), 100.0, 100.0, 50.0, 10.0, 95.0, 250.0, 100)
 A, B, C = UnitId("a"), UnitId("b"), UnitId("c")
-PAIR = [PLAIN, replace(PLAIN, id=B)]
-TRIO = [*PAIR, replace(PLAIN, id=C)]
+PAIR = [PLAIN, PLAIN._replace(id=B)]
+TRIO = [*PAIR, PLAIN._replace(id=C)]
 kw = st.floats(-400.0, 400.0)
 room = st.one_of(st.just(0.0), st.floats(0.0, 200.0))
 
@@ -48,7 +46,7 @@ def test_droop_goes_where_fitness_is_then_where_room_is() -> None:
 
 
 def test_a_share_that_one_cannot_give_moves_to_the_other() -> None:
-    fleet = [replace(PLAIN, out_kw=0.0), replace(PLAIN, id=B)]
+    fleet = [PLAIN._replace(out_kw=0.0), PLAIN._replace(id=B)]
     made = _share(Ask(50.0, {}, 48.0, {}), fleet)
     assert _by_unit(made) == {"a": (0.0, 0.0), "b": (50.0, 48.0)}
     made = _share(Ask(80.0, {}, 48.0, {}), fleet)
@@ -66,7 +64,7 @@ def test_opposed_parts_are_shared_as_one_sum() -> None:
     made = _share(Ask(-50.0, {}, 50.0, {}), PAIR)
     assert all(each.base_kw + each.frequency_kw == about(0.0) for each in made.requests)
     # full batteries cannot charge, but they can stop discharging
-    full = [replace(each, in_kw=0.0) for each in PAIR]
+    full = [each._replace(in_kw=0.0) for each in PAIR]
     made = _share(Ask(50.0, {}, -80.0, {}), full)
     assert all(each.base_kw + each.frequency_kw == 0.0 for each in made.requests)
     made = _share(Ask(50.0, {}, -20.0, {}), full)
@@ -74,7 +72,7 @@ def test_opposed_parts_are_shared_as_one_sum() -> None:
 
 
 def test_a_ramp_bounds_base_and_never_droop() -> None:
-    fleet = [replace(PLAIN, reach_out_kw=5.0, reach_in_kw=0.0), replace(PLAIN, id=B)]
+    fleet = [PLAIN._replace(reach_out_kw=5.0, reach_in_kw=0.0), PLAIN._replace(id=B)]
     made = _share(Ask(60.0, {}, 40.0, {}), fleet)
     assert _by_unit(made)["a"][0] == 5.0
     assert sum(each.frequency_kw for each in made.requests) == about(40.0)
@@ -112,7 +110,7 @@ fleets = st.lists(
     max_size=6,
 ).map(
     lambda found: [
-        replace(PLAIN, id=UnitId(f"u{n}"), out_kw=out, in_kw=in_, soc_pct=soc, priority=priority)
+        PLAIN._replace(id=UnitId(f"u{n}"), out_kw=out, in_kw=in_, soc_pct=soc, priority=priority)
         for n, (out, in_, soc, priority) in enumerate(found)
     ]
 )

@@ -3,7 +3,7 @@ rest unless asked; the day is played in minutes of virtual time, with faults."""
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
@@ -186,8 +186,7 @@ def trees(draw: st.DrawFn) -> tuple[list[Member], list[Feeder]]:
     tree: list[Feeder] = []
     for number in range(draw(st.integers(1, 3))):
         behind = [
-            replace(
-                PLAIN,
+            PLAIN._replace(
                 id=UnitId(f"d{number}u{n}"),
                 out_kw=draw(room),
                 in_kw=draw(room),

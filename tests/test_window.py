@@ -30,13 +30,14 @@ from tests.test_api_socket import (
     status_of,
     two_groups,
 )
-from vppd.app import open_windows
+from vppd.app import windows_of
 from vppd.core.settings import ApiSettings
 from vppd.core.settings_web import MetricsSettings, WebSettings
 from vppd.northbound import doorman, pages, reply, window
 from vppd.northbound.routes import METRICS, ROUTES, find
 from vppd.northbound.server import CONNECTIONS_MAX
 from vppd.northbound.window import Window, uid_of
+from vppd.parts import Parts
 from vppd.spine.clock import SystemClock
 from vppd.spine.supervise import ExitReason, Supervisor
 
@@ -424,7 +425,9 @@ async def test_there_is_a_port_only_where_one_is_configured(tmp_path: Path) -> N
     def opened(web: WebSettings, metrics: MetricsSettings) -> set[str]:
         rig = make_rig(tmp_path / "x.sock", web=web, metrics=metrics)
         supervisor = Supervisor(rig.site.clock, lambda *_: None, ending)
-        open_windows(rig.site, supervisor)
+        windows = Parts(windows_of(rig.site))
+        windows.make(rig.site.settings)
+        windows.employ(supervisor)
         return {task.name for task in supervisor.status()}
 
     assert opened(WebSettings(), MetricsSettings()) == set()

@@ -21,7 +21,7 @@ from vppd.campus.plans import base_of
 from vppd.core.alarms import Code
 from vppd.core.decision import Decision
 from vppd.core.model import SITE, Plan, Priority, Request, Snapshot, UnitId, UnitState
-from vppd.core.ports import Clock, Journal
+from vppd.core.ports import Clock
 from vppd.core.records_market import MarketPriceRow
 from vppd.core.settings_market import ExchangeSettings, GateSettings, MarketSettings
 from vppd.market.blocks import blocks_of
@@ -29,6 +29,7 @@ from vppd.market.dealing.desk import Desk, Manners
 from vppd.market.dealing.maker import BookMaker
 from vppd.market.dealing.making import NotMade
 from vppd.market.dealing.results import Asking
+from vppd.market.dealing.worker_call import Worker
 from vppd.market.exchanges import exchange_of
 from vppd.market.settling.accounts import Accounts, Eyes, rules_of
 from vppd.market.settling.sold import SoldPlans
@@ -54,18 +55,18 @@ BEYOND_MWH = 0.04
 FEW_QUESTIONS = Manners(asking=Asking(ask_s=300.0, again_s=1800.0))
 
 
-class InProcess(BookMaker):
+class InProcess(Worker):
     """The worker's sums called here: a child takes most of a second to start. The first of each
     product is asked of a real child."""
 
-    def __init__(self, settings: MarketSettings, journal: Journal, clock: Clock) -> None:
-        super().__init__(settings, journal, clock)
+    def __init__(self) -> None:
+        super().__init__()
         self.children: set[str] = set()
 
-    async def _asked(self, request: dict[str, Any], within_s: float) -> dict[str, Any]:
+    async def asked(self, request: dict[str, Any], within_s: float) -> dict[str, Any]:
         if request["kind"] not in self.children:
             self.children.add(request["kind"])
-            return await super()._asked(request, within_s)
+            return await super().asked(request, within_s)
         said = answer(json.loads(json.dumps(request)))
         if said["error"]:
             raise NotMade(said["error"])
@@ -176,7 +177,7 @@ class WeekRig:
             self.clock, seed=3, rules=rules, path=socket, rate_per_s=1e6
         )
         side = exchange_of(market, self.clock, socket=socket)
-        self.maker = InProcess(market, journal, self.clock)
+        self.maker = BookMaker(market, journal, self.clock, InProcess())
         self.desk = Desk(
             market,
             side,

@@ -5,7 +5,6 @@ or the journal's schema does not allow a start (systemd does not try again for i
 """
 
 import asyncio
-import json
 import signal
 import sys
 from collections.abc import Callable
@@ -15,15 +14,18 @@ from pathlib import Path
 import structlog
 
 from vppd import config
-from vppd.app import House, build, link_fleet, open_windows, site_of
+from vppd.app import House, build, shown, site_of
 from vppd.core.alarms import Code
 from vppd.core.model import SITE
 from vppd.core.records import EventRow
 from vppd.core.settings import Settings
 from vppd.northbound.door import DoorTakenError
-from vppd.northbound.mqtt import FleetLink
 from vppd.northbound.sentence import sentence
 from vppd.northbound.server import Server
+from vppd.northbound.site import Site
+from vppd.parts import Parts
+from vppd.reload.asking import Reloader, configured
+from vppd.reload.change import Reload
 from vppd.spine import log as logging
 from vppd.spine.clock import SystemClock
 from vppd.spine.fingerprint import fingerprints
@@ -33,7 +35,7 @@ from vppd.spine.store import JournalLocked, JournalNewer, Opened
 from vppd.spine.supervise import ExitReason, Supervisor
 from vppd.spine.upkeep import Upkeep
 from vppd.spine.watchdog import GcMeter, Watchdog, freeze
-from vppd.trading import means_of, own_exchange
+from vppd.trading import Means, means_of, own_exchange
 
 EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG = 70, 75, 78
 PLANT_READY_S = 15.0
@@ -42,7 +44,7 @@ HOUSEKEEPING_S = 1.0
 SETTLED_TICKS = 300
 LATE_MS = 50.0
 
-log = structlog.get_logger()
+log = structlog.get_logger(source="daemon")
 
 
 class Plant:
@@ -93,9 +95,8 @@ class Daemon:
         self._watchdog = Watchdog(self._clock, self._notifier, watchdog_period_s())
         self._gc = GcMeter(self._clock)
         self._house: House | None = None
-        self._fleet: FleetLink | None = None
+        self._shown = Parts()
         self._upkeep: Upkeep | None = None
-        self._hung_up = asyncio.Event()
         self._journal_path = state_dir / "journal.db"
         self._journal = SqliteJournal(
             self._journal_path,
@@ -131,17 +132,17 @@ class Daemon:
         """Give every part of the process its task; devices are touched only from `_start` on."""
         trips, proved = opened.trips, self._watchdog.proved
         state = self._journal_path.parent
-        means = means_of(self._settings, self._clock, self._journal, self._exchange_at)
-        house = build(self._settings, self._clock, self._journal, trips, proved, means, state)
+        house = build(self._settings, self._clock, self._journal, trips, proved, self._means, state)
         self._house, house.ticked = house, asyncio.Event()
         if (failed := self._journal.status().failed) is not None:  # there was no alarm board yet
             house.alarms.set(Code.JOURNAL_FAILED, SITE, True, failed)
-        site = site_of(house, self._diagnostics, self._reload)
+        site = site_of(house, self._diagnostics, None)
         server = Server(site, self._socket)
         server.claim()
         text = f"{self._settings.site.id}: {self._settings.mode}, {len(house.assets)} units"
         self._journal.append(EventRow(self._clock.utc(), "started", SITE, 1, text))
-        self._journal.append(self._configured("started with"))
+        files = fingerprints(self._config_dir)
+        self._journal.append(configured(self._clock, self._config_dir, None, files))
         supervisor = self._supervisor
         supervisor.fatal("journal", self._journal.run)
         self._upkeep = Upkeep(
@@ -149,17 +150,36 @@ class Daemon:
         )
         self._upkeep.employ(supervisor)
         supervisor.restarting("api", server.run)
-        self._fleet = link_fleet(site, supervisor)
-        open_windows(site, supervisor)
+        self._shown = shown(site)
+        self._shown.employ(supervisor)
         if self._plant is not None:
             supervisor.restarting("plant", self._plant.run)
         supervisor.restarting("housekeeping", self._keep_house)
-        supervisor.restarting("reload", self._reload_when_told)
+        reloader = self._reloader(house, site)
+        site.reload = reloader.ask
+        supervisor.fatal("reload", reloader.run)
         supervisor.fatal("start", self._start)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, supervisor.stop, signal.Signals(number).name)
-        loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)
+        loop.add_signal_handler(signal.SIGHUP, reloader.hang_up)
+
+    def _reloader(self, house: House, site: Site) -> Reloader:
+        def adopted() -> None:
+            self._journal.adopt(house.settings.journal)
+            site.adopt(house.settings, house.assets, house.trading)
+
+        reload = Reload(house, (self._shown,), adopted)
+        return Reloader(
+            reload, self._config_dir, self._notifier, self._clock, self._journal, self._controls
+        )
+
+    def _controls(self) -> bool:
+        house = self._known_house()
+        return house.ticked is not None and house.ticked.is_set()
+
+    def _means(self, settings: Settings) -> Means | None:
+        return means_of(settings, self._clock, self._journal, self._exchange_at)
 
     async def _start(self) -> None:
         """Employ the parts once there is a plant to talk to; tell systemd; then sleep for ever."""
@@ -204,31 +224,6 @@ class Daemon:
                 house.alarms.set(Code.TICK_LATE, SITE, lagging, text)
             await self._clock.sleep_until(self._clock.now_s() + HOUSEKEEPING_S)
 
-    async def _reload(self) -> list[str]:
-        """Read the configuration again and apply it whole, or say why not."""
-        self._notifier.reloading(self._clock.now_s())
-        loaded = await asyncio.to_thread(config.load, self._config_dir)
-        if loaded.settings is None:
-            errors = [str(finding) for finding in loaded.errors]
-        else:
-            errors = self._known_house().adopt(loaded.settings)
-        verdict = "; ".join(errors) if errors else "reloaded"
-        self._notifier.ready()
-        log.warning("reload_refused", text=verdict) if errors else log.info("reloaded")
-        self._journal.append(
-            EventRow(self._clock.utc(), "reload", SITE, 2 if errors else 1, verdict)
-        )
-        told = "refused" if errors else "reloaded"
-        self._journal.append(await asyncio.to_thread(self._configured, told))
-        return errors
-
-    async def _reload_when_told(self) -> None:
-        """SIGHUP, as `systemctl reload` sends it."""
-        while True:
-            await self._hung_up.wait()
-            self._hung_up.clear()
-            await self._reload()
-
     def _diagnostics(self) -> dict[str, object]:
         house = self._known_house()
         return {
@@ -240,20 +235,10 @@ class Daemon:
                 "max_ms": self._gc.max_ms,
                 "total_ms": self._gc.total_ms,
             },
-            "mqtt": self._fleet.status() if self._fleet is not None else None,
+            "mqtt": fleet.status() if (fleet := self._shown.thing("mqtt")) is not None else None,
             "links": {unit: asdict(each) for unit, each in house.field.counters().items()},
-            "pmus": {
-                source.id: asdict(pmu.counters())
-                for source, pmu in zip(self._settings.pmu, house.pmus, strict=True)
-            },
+            "pmus": {name: asdict(pmu.counters()) for name, pmu in house.sources.items()},
         }
-
-    def _configured(self, verb: str) -> EventRow:
-        """What the configuration is now, for the audit chain."""
-        files = fingerprints(self._config_dir)
-        text = f"{verb} {len(files)} files of {self._config_dir}"
-        data = json.dumps({"sha256": files})
-        return EventRow(self._clock.utc(), "configuration", SITE, 1, text, data)
 
     def _audit_trouble(self, text: str) -> None:
         self._known_house().alarms.set(Code.AUDIT_BROKEN, SITE, bool(text), text)

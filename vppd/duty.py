@@ -7,13 +7,15 @@ voltage and frequency -> outside the site's windows: nothing at all
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from types import MappingProxyType
 
-from vppd.campus.dispatch import STRATEGIES, Strategy, member
+from vppd.campus.dispatch import STRATEGIES, Strategy
 from vppd.campus.losses import LossModel, with_auxiliaries
-from vppd.campus.member import NO_LOSSES, Branch, Member, bounds_of
+from vppd.campus.member import NO_LOSSES, UNBOUND, Branch, Member, bounds_of, member_at
+from vppd.campus.pace import begun_kw, pinned, within
 from vppd.campus.plans import Base, base_of, pins_of
 from vppd.campus.reserve import able_kw, pulls, within_reserve
 from vppd.campus.share import Ask, Shares, rest_kw, share, with_reactive
@@ -29,8 +31,8 @@ from vppd.core.settings_campus import CampusRulesSettings
 from vppd.core.settings_response import FfrSettings, HeadroomSettings, RideThroughSettings
 from vppd.core.settings_sources import SourceSettings
 from vppd.grid.droop import DroopAnswer, DroopMemory, answer, silenced
-from vppd.grid.droop_curve import max_of
-from vppd.grid.droop_fitness import fitness
+from vppd.grid.droop_curve import max_of, ramp_of
+from vppd.grid.droop_fitness import Fitness, fitness
 from vppd.grid.droop_switch import Party, Switch
 from vppd.grid.frequency import Frequency, Heard, Trust, eased, select, withdrawn_kw
 from vppd.grid.headroom import (
@@ -49,7 +51,6 @@ from vppd.grid.ride_through import RideMemory, ride, voltage_of
 
 TICK_MAX_S = 0.2  # no ramp counts more elapsed time than this in one tick
 SHORT_KW = 0.05
-UNBOUND = (math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,21 @@ class Duty:
     rules: CampusRulesSettings = field(default_factory=CampusRulesSettings)
     losses: LossModel = NO_LOSSES
     switch: Switch | None = None  # who switched droop since the configuration was read
+    # what follows from the settings, so that no tick adds it up again
+    rated_kw: float = field(init=False, compare=False)
+    ramps_kw_per_s: Mapping[UnitId, float] = field(init=False, compare=False, repr=False)
+    apparent_kva: Mapping[UnitId, float] = field(init=False, compare=False, repr=False)
+    trust: Trust = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        ids = tuple(asset.id for asset in self.assets)
+        ramps_kw_per_s = {each.id: each.safety.ramp_max_kw_per_s for each in self.assets}
+        apparent_kva = {asset.id: asset.apparent_kva for asset in self.assets}
+        made = Trust(self.pmus, ids, self.bands, self.droop, self.sources)
+        object.__setattr__(self, "rated_kw", sum(asset.rated_kw for asset in self.assets))
+        object.__setattr__(self, "ramps_kw_per_s", ramps_kw_per_s)
+        object.__setattr__(self, "apparent_kva", apparent_kva)
+        object.__setattr__(self, "trust", made)
 
     def switched(self, enabled: bool, by: Party) -> "Duty":
         """With one more word on whether droop answers; `droop.enabled` is what rules."""
@@ -78,7 +94,7 @@ class Duty:
     @property
     def droop_max_kw(self) -> float:
         """P_max: as configured, else the sum of the ratings."""
-        return self.droop.max_power_kw or sum(asset.rated_kw for asset in self.assets)
+        return self.droop.max_power_kw or self.rated_kw
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +109,8 @@ class Memory:
     ride: RideMemory = field(default_factory=RideMemory)
     heard: Heard = field(default_factory=Heard)
     stand: Stand = field(default_factory=Stand)
+    droop_pins: frozenset[UnitId] = frozenset()  # pinned units that answer frequency all the same
+    given_kw: float = 0.0  # of droop: what units were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +143,7 @@ def owe(
     """
     dt_s = min(max(now.now_s - memory.now_s, 0.0), TICK_MAX_S)
     base, pins = base_of(plans, duty.rules.queue), pins_of(plans, duty.rules.queue)
-    trust = Trust(
-        duty.pmus, tuple(asset.id for asset in duty.assets), duty.bands, duty.droop, duty.sources
-    )
-    frequency, heard = select(now, trust, memory.heard)
+    frequency, heard = select(now, duty.trust, memory.heard)
     believed, (frequency, riding, rode) = frequency, _ridden(now, duty, frequency, memory)
     if riding.dead and believed is not None:
         # what was measured on a dying bus is not what comes after it, which begins with easing
@@ -136,14 +151,13 @@ def owe(
     if riding.ceased:
         owed, after = _ceased(now, base, duty, frequency, riding, memory, rode)
         return owed, replace(after, heard=heard)
-    steps_kw = {asset.id: asset.safety.ramp_max_kw_per_s * dt_s for asset in duty.assets}
-    target_kw = _within(base.power_kw, sum(asset.rated_kw for asset in duty.assets))
+    target_kw = within(base.power_kw, duty.rated_kw)
     able = [id_ for id_, room in rooms.items() if room.low_kw < 0.0 or room.high_kw > 0.0]
     strategy = STRATEGIES.get(base.strategy or "", STRATEGIES[duty.strategy])
     members = _members(now, duty, rooms, reaches_kw, strategy)
-    given = {id_: _given(room, reaches_kw.get(id_, UNBOUND)) for id_, room in rooms.items()}
-    pins_kw = _pinned(memory, pins, duty.assets, steps_kw, given)
+    pins_kw = pinned(memory.bases_kw, memory.pins_kw, pins, duty.assets, dt_s, rooms, reaches_kw)
     on_pins = frozenset(id_ for id_, plan in pins.items() if plan.droop)
+    on_pins |= memory.droop_pins & (pins_kw.keys() - pins.keys())  # while their pin ramps out
     spare = _spare(now, duty, rooms, pins_kw, on_pins, memory.droop, branches)
     lasts = now.now_s - memory.droop.began_s < duty.headroom.sustain_s
     stand = standing(spare, memory.stand, memory.droop.active, memory.droop.began_s, lasts=lasts)
@@ -151,40 +165,34 @@ def owe(
         target_kw, sum(pins_kw.values()), spare, memory.base_kw, memory.droop.active, stand
     )
     kept_kw = _reserved(promised_kw, duty, members, branches)
-    from_kw = _unwound(memory.base_kw, kept_kw, _through(given, branches))
-    base_kw = slew(from_kw, kept_kw, sum(steps_kw[id_] for id_ in able or steps_kw))
-    fits = {asset.id: fitness(now, asset, duty.droop) for asset in duty.assets}
-    if riding.dead:
-        why, most_kw = Code.DEAD_BUS, duty.droop_max_kw
-        step_kw = withdrawn_kw(most_kw, duty.sources.switch_step_pct, dt_s)
-        droop = silenced(None, duty.droop, most_kw, now.now_s, memory.droop, why, step_kw=step_kw)
-    else:
-        droop = answer(
-            frequency,
-            eased(duty.droop, frequency, duty.droop_max_kw, duty.sources.switch_step_pct),
-            duty.droop_max_kw,
-            [fits[id_] for id_ in able],
-            _beside(duty, base_kw, now.fresh(SITE, Point.LOAD_KW) or 0.0),
-            now.now_s,
-            memory.droop,
-            duty.ffr,
-        )
+    from_kw = begun_kw(memory.base_kw, kept_kw, rooms, reaches_kw, branches)
+    ramp_kw_per_s = sum([duty.ramps_kw_per_s[id_] for id_ in able or duty.ramps_kw_per_s])
+    base_kw = slew(from_kw, kept_kw, ramp_kw_per_s * dt_s)
+    fits = cache(lambda: {each.id: fitness(now, each, duty.droop) for each in duty.assets})
+    droop = _answered(
+        now, duty, frequency, riding, lambda: [fits()[id_] for id_ in able], base_kw, memory
+    )
     ask = Ask(
         base_kw,
         pins_kw,
         droop.asked_kw,
-        weights(fits, spare, droop.asked_kw),
+        weights(fits(), spare, droop.asked_kw) if droop.asked_kw != 0.0 else {},
         on_pins,
         base.planned or base_kw != 0.0,
     )
     shares = share(ask, members, strategy, branches)
+    given_kw = _returning(ask.droop_kw - shares.short_droop_kw, droop, duty, memory, dt_s)
+    if given_kw is not None:
+        shares = share(replace(ask, droop_kw=given_kw), members, strategy, branches)
     requests = with_reactive(
         shares.requests,
         base.reactive_kvar,
         {id_: pins[id_].reactive_kvar if id_ in pins else 0.0 for id_ in pins_kw},
-        {asset.id: asset.apparent_kva for asset in duty.assets},
+        duty.apparent_kva,
     )
     clamps = [*droop.clamps, *_short(ask, shares, members)]
+    if given_kw is not None:
+        clamps.append(Clamp(Code.DROOP_RAMP, droop.asked_kw, given_kw, "units come back to it"))
     if target_kw != base.power_kw:
         clamps.append(Clamp(Code.ROOM, base.power_kw, target_kw, "the sum of the ratings"))
     if promised_kw != target_kw:
@@ -198,7 +206,52 @@ def owe(
     owed = Owed(base, planned_kw, frequency, droop, requests, tuple(clamps), promise, riding)
     # with nobody to give it, a response does not use up its sustain time
     kept_droop = replace(droop.memory, arrived=droop.memory.arrived and bool(able))
-    return owed, Memory(now.now_s, base_kw, pins_kw, bases_kw, kept_droop, rode, heard, stand)
+    after = Memory(now.now_s, base_kw, pins_kw, bases_kw, kept_droop, rode, heard, stand)
+    gave_kw = sum(request.frequency_kw for request in requests)
+    return owed, replace(after, droop_pins=on_pins, given_kw=gave_kw)
+
+
+def _answered(
+    now: Snapshot,
+    duty: Duty,
+    frequency: Frequency | None,
+    riding: Riding,
+    fits: Callable[[], Sequence[Fitness]],
+    base_kw: float,
+    memory: Memory,
+) -> DroopAnswer:
+    """What frequency asks of the units beside this base; on a dead bus it goes to nothing."""
+    most_kw, step_pct = duty.droop_max_kw, duty.sources.switch_step_pct
+    if riding.dead:
+        dt_s = min(max(now.now_s - memory.now_s, 0.0), TICK_MAX_S)
+        by_ramp_kw = ramp_of(duty.droop, most_kw) * dt_s
+        step_kw = min(withdrawn_kw(most_kw, step_pct, dt_s), by_ramp_kw)
+        return silenced(
+            None, duty.droop, most_kw, now.now_s, memory.droop, Code.DEAD_BUS, step_kw=step_kw
+        )
+    return answer(
+        frequency,
+        eased(duty.droop, frequency, most_kw, step_pct),
+        most_kw,
+        fits,
+        _beside(duty, base_kw, now.fresh(SITE, Point.LOAD_KW) or 0.0),
+        now.now_s,
+        memory.droop,
+        duty.ffr,
+    )
+
+
+def _returning(
+    given_kw: float, droop: DroopAnswer, duty: Duty, memory: Memory, dt_s: float
+) -> float | None:
+    """Droop that nobody could give a moment ago comes by its ramp, however long it has been owed:
+    how far it is now, None where no more is given than that."""
+    moved_kw = abs(droop.asked_kw - memory.droop.asked_kw)
+    step_kw = max(ramp_of(duty.droop, duty.droop_max_kw) * dt_s, moved_kw)
+    before_kw = max(math.copysign(1.0, given_kw) * memory.given_kw, 0.0)
+    if abs(given_kw) <= before_kw + step_kw + SHORT_KW:
+        return None
+    return math.copysign(before_kw + step_kw, given_kw)
 
 
 def _promise(
@@ -220,13 +273,14 @@ def _members(
     """Every unit as this strategy's share sees it; the buildings' own loads are what they measure
     now."""
     losses = with_auxiliaries(duty.losses, duty.rules.losses, now)
+    socs_pct = [soc_pct(now, asset) for asset in duty.assets]
     pull_shares = [0.0] * len(duty.assets)
     if strategy is STRATEGIES["losses"]:
-        socs = [(asset.energy_kwh, soc_pct(now, asset)) for asset in duty.assets]
+        socs = [(asset.energy_kwh, pct) for asset, pct in zip(duty.assets, socs_pct, strict=True)]
         pull_shares = pulls(socs, duty.rules.losses, duty.rules.imbalance)
     return [
-        member(now, asset, rooms[asset.id], reaches_kw.get(asset.id, UNBOUND), losses, pull_share)
-        for asset, pull_share in zip(duty.assets, pull_shares, strict=True)
+        member_at(pct, asset, rooms[asset.id], reaches_kw.get(asset.id, UNBOUND), losses, pull)
+        for pct, asset, pull in zip(socs_pct, duty.assets, pull_shares, strict=True)
     ]
 
 
@@ -328,55 +382,6 @@ def _spare(
         ),
     )
     return Spare(units, able.within(beside), wish)
-
-
-def _within(power_kw: float, rated_kw: float) -> float:
-    """No target is beyond the ratings: a ramp that ran ahead of them would be long in returning."""
-    return min(max(power_kw, -rated_kw), rated_kw)
-
-
-def _given(room: Limit, reach_kw: tuple[float, float]) -> tuple[float, float]:
-    """The most that a unit can be giving now each way, kW: within its room and its ramp."""
-    return max(room.low_kw, -reach_kw[0]), min(room.high_kw, reach_kw[1])
-
-
-def _through(
-    given: Mapping[UnitId, tuple[float, float]], branches: Sequence[Branch]
-) -> tuple[float, float]:
-    """The most that all units together can be giving now each way, kW: as far as the tree lets."""
-    in_kw = through_kw({id_: -low for id_, (low, _) in given.items()}, bounds_of(branches, -1, {}))
-    out_kw = through_kw({id_: high for id_, (_, high) in given.items()}, bounds_of(branches, 1, {}))
-    return -in_kw, out_kw
-
-
-def _unwound(from_kw: float, target_kw: float, given: tuple[float, float]) -> float:
-    """Where a ramp starts that ran ahead of what could be given: on its way back it does not unwind
-    what nobody gave, or a unit that is freed meanwhile would move the wrong way."""
-    low_kw, high_kw = given
-    if target_kw < from_kw:
-        return min(from_kw, max(high_kw, target_kw))
-    return max(from_kw, min(low_kw, target_kw))
-
-
-def _pinned(
-    memory: Memory,
-    pins: Mapping[UnitId, Plan],
-    assets: Sequence[Asset],
-    steps_kw: Mapping[UnitId, float],
-    given: Mapping[UnitId, tuple[float, float]],
-) -> dict[UnitId, float]:
-    """Each pin ramped from what its unit gave; one whose plan is gone ramps out and then joins the
-    others again."""
-    pinned: dict[UnitId, float] = {}
-    for asset in assets:
-        id_ = asset.id
-        if id_ in pins or id_ in memory.pins_kw:
-            target_kw = _within(pins[id_].power_kw, asset.rated_kw) if id_ in pins else 0.0
-            from_kw = _unwound(memory.bases_kw.get(id_, 0.0), target_kw, given[id_])
-            at_kw = slew(from_kw, target_kw, steps_kw[id_])
-            if id_ in pins or at_kw != 0.0:
-                pinned[id_] = at_kw
-    return pinned
 
 
 def _beside(duty: Duty, base_kw: float, load_kw: float) -> Limit:

@@ -39,6 +39,10 @@ class SiteBoard:
         self._bus, self._gate, self._decision = bus, gate, decision
         self._droop_enabled, self._alarms = droop_enabled, alarms
 
+    def adopt(self, assets: Sequence[Asset], connection: Limit) -> None:
+        """Other units and another connection from now on."""
+        self._assets, self._connection = assets, connection
+
     def able(self) -> Offer:
         """What the site can do by rating and now, within its connection."""
         now, limit = self._bus.snapshot(), self._connection

@@ -22,6 +22,7 @@ from vppd.grid.evidence import EvidenceKeeper
 
 ROW_S = 1.0
 ALIVE_S = 60.0
+SELDOM_S = 900.0
 MOVED = 0.005  # of the rating
 EVIDENCE_DIGITS = 4  # of kW and Hz, as the journal stores them: what is judged is what is kept
 _PLAIN = EvidenceSettings()
@@ -56,12 +57,24 @@ class DecisionLog:
         gate: Gate,
         assets: Sequence[Asset],
         evidence: EvidenceSettings = _PLAIN,
+        *,
+        seldom: bool = False,
     ) -> None:
+        """`seldom`: a unit's power that moves is a row a minute; what binds it is told at once."""
         self._journal, self._gate = journal, gate
+        self._row_s, self._alive_s = (ALIVE_S, SELDOM_S) if seldom else (ROW_S, ALIVE_S)
         self._evidence = EvidenceKeeper(evidence)
         self._assets = {asset.id: asset for asset in assets}
         self._units: dict[UnitId, _Written] = {}
         self._site: _Written | None = None
+
+    def adopt(self, assets: Sequence[Asset], evidence: EvidenceSettings | None) -> None:
+        """Other units from now on; `evidence` is another rule of what an event is: one that goes on
+        ends here."""
+        self._assets = {asset.id: asset for asset in assets}
+        if evidence is not None:
+            self.close()
+            self._evidence = EvidenceKeeper(evidence)
 
     def note(self, decision: Decision, now: Snapshot) -> None:
         """One tick's decision, with the snapshot it was made on."""
@@ -120,7 +133,7 @@ class DecisionLog:
                 abs(cleared.power_kw - written.got_kw) > small_kw
                 or abs(seen_kw - written.measured_kw) > small_kw
             )
-            if decision.now_s - written.at_s < (ROW_S if moved else ALIVE_S):
+            if decision.now_s - written.at_s < (self._row_s if moved else self._alive_s):
                 return
         self._units[unit] = _Written(decision.now_s, words, cleared.power_kw, seen_kw)
         self._journal.append(

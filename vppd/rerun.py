@@ -137,6 +137,8 @@ class Rerun:
                 gate.release(*words)
             case "enable":
                 gate.enable(*words)
+            case "close_in":
+                gate.close_in(words)
             case "watch" if now is not None:
                 gate.watch(lambda: now)
             case "stop" if now is not None:

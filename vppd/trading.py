@@ -12,17 +12,21 @@ from vppd.core.measured import power_kw
 from vppd.core.model import METER, SITE, Limit, Point, Snapshot
 from vppd.core.ports import Clock, Journal
 from vppd.core.settings import Settings
+from vppd.core.settings_market import BatterySettings
 from vppd.field.gate import Gate
 from vppd.market.dealing.desk import Desk
+from vppd.market.dealing.load_watch import LoadWatch
 from vppd.market.dealing.maker import BookMaker
 from vppd.market.dealing.making import Maker
 from vppd.market.dealing.own_books import OwnBooks
+from vppd.market.dealing.worker_call import Worker
 from vppd.market.exchange import Exchange
 from vppd.market.exchanges import exchange_of
 from vppd.market.settling.accounts import Accounts, Eyes, rules_of
 from vppd.market.settling.ledger import Cause
 from vppd.market.settling.sold import SoldPlans
 from vppd.market.settling.tally import AWAY, short_cause
+from vppd.market.site_load import NONE
 from vppd.market.site_storage import Stock, stock_of
 from vppd.market.trading import Trading
 from vppd.spine.bus import Bus
@@ -32,10 +36,12 @@ Tell = Callable[[Code, bool, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What trading needs from outside of the house: where bids go and who makes them."""
+    """What trading needs from outside of the house: where bids go, who makes them, and who foresees
+    other load, where it is foreseen."""
 
     exchange: Exchange
     maker: Maker
+    load: LoadWatch | None = None
 
 
 def own_exchange(settings: Settings) -> bool:
@@ -51,23 +57,41 @@ def means_of(settings: Settings, clock: Clock, journal: Journal, own_at: Path) -
     if not market.enabled:
         return None
     socket = own_at if own_exchange(settings) else None
-    return Means(exchange_of(market, clock, socket=socket), BookMaker(market, journal, clock))
+    worker = Worker()
+    return Means(
+        exchange_of(market, clock, socket=socket),
+        BookMaker(market, journal, clock, worker),
+        LoadWatch(market.forecast, worker, journal, clock) if market.forecast.load else None,
+    )
 
 
 class SiteEyes:
     """What the market sees of the site: its storage, its power, and why it is short."""
 
     def __init__(
-        self, settings: Settings, assets: Sequence[Asset], connection: Limit, bus: Bus, gate: Gate
+        self,
+        settings: Settings,
+        assets: Sequence[Asset],
+        connection: Limit,
+        bus: Bus,
+        gate: Gate,
+        load: LoadWatch | None = None,
     ) -> None:
         self._battery, self._assets, self._connection = settings.market.battery, assets, connection
-        self._bus, self._gate = bus, gate
+        self._bus, self._gate, self._load = bus, gate, load
+
+    def adopt(self, assets: Sequence[Asset], connection: Limit, battery: BatterySettings) -> None:
+        """Another site from now on."""
+        self._assets, self._connection, self._battery = assets, connection, battery
 
     def stock(self) -> Stock:
         """The storage of the units that can work now."""
         made = self._gate.decisions
         able = frozenset(id_ for id_, each in made.items() if each.state not in AWAY)
-        return stock_of(self._bus.snapshot(), self._assets, able, self._connection, self._battery)
+        load = self._load.load() if self._load is not None else NONE
+        return stock_of(
+            self._bus.snapshot(), self._assets, able, self._connection, self._battery, load=load
+        )
 
     def delta_kw(self) -> float:
         """What regulation orders add to the base now."""
@@ -123,4 +147,5 @@ def trading_of(
         stock=eyes.stock,
         metered=settings.meter is not None,
     )
-    return Trading(desk, sold, Accounts(market, journal, clock, looks, tell), means.exchange, own)
+    accounts = Accounts(market, journal, clock, looks, tell)
+    return Trading(desk, sold, accounts, means.exchange, own, means.load)

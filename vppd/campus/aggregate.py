@@ -1,11 +1,12 @@
 """One record for every level: node, building, campus, city, state and country alike. Pure.
 
 A record of a place is the sum of the records below it; nothing is measured twice. A sum with an
-unknown part is unknown (None), and the nodes that make it so are named.
+unknown part is unknown (None), and the nodes that make it so are named. Of many sites one is always
+unknown: an aggregator leaves it out of the sum, and names it all the same.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from vppd.campus.hierarchy import Capacity, Level, Place
@@ -75,13 +76,15 @@ class World:
     capacities: Mapping[tuple[Level, str], Capacity]
     connection: Limit
     alarms: Callable[[str], Sequence[Worst]]
+    partial: bool = False  # what is not known is left out of a sum
+    left_out: frozenset[UnitId] = frozenset()  # wholly: named, but of no state and no rating
 
 
 def telemetry(place: Place, world: World) -> Telemetry:
     """The record of a place with those of all below it."""
     below = [telemetry(child, world) for child in place.children]
     below += [node_record(id_, world) for id_ in place.nodes if id_ in world.nodes]
-    summed = _sum(place, below)
+    summed = _sum(place, below, world)
     wires = world.losses.behind(place.id) if place.level is Level.BUILDING else None
     if wires is not None:
         through_kw = summed.power_kw
@@ -128,9 +131,15 @@ def node_record(id_: UnitId, world: World) -> Telemetry:
     return _available(made, capacity)
 
 
-def _sum(place: Place, below: Sequence[Telemetry]) -> Telemetry:
-    energy_kwh = sum(each.energy_kwh for each in below)
-    stored_kwh = _all([each.stored_kwh for each in below])
+def _sum(place: Place, below: Sequence[Telemetry], world: World) -> Telemetry:
+    def added(values: Iterable[float | None]) -> float | None:
+        known = [each for each in values if each is not None]
+        return sum(known) if world.partial else _all(list(values))
+
+    stored_kwh = added([each.stored_kwh for each in below])
+    known_kwh = sum(
+        each.energy_kwh for each in below if each.soc_pct is not None or not world.partial
+    )
     states: Counter[str] = Counter()
     for each in below:
         states.update(each.states)
@@ -138,19 +147,22 @@ def _sum(place: Place, below: Sequence[Telemetry]) -> Telemetry:
         place.level,
         place.id,
         place.name,
-        _all([each.power_kw for each in below]),
-        _all([each.reactive_kvar for each in below]),
-        _all([each.setpoint_kw for each in below]),
+        added([each.power_kw for each in below]),
+        added([each.reactive_kvar for each in below]),
+        added([each.setpoint_kw for each in below]),
         sum(each.rated_kw for each in below),
-        energy_kwh,
+        sum(each.energy_kwh for each in below),
         stored_kwh,
-        100.0 * stored_kwh / energy_kwh if stored_kwh is not None and energy_kwh > 0.0 else None,
-        losses_kw=_all([each.losses_kw for each in below]),
+        100.0 * stored_kwh / known_kwh if stored_kwh is not None and known_kwh > 0.0 else None,
+        losses_kw=added([each.losses_kw for each in below]),
         auxiliary_kw=sum(each.auxiliary_kw for each in below),
         nodes=sum(each.nodes for each in below),
         states=dict(sorted(states.items())),
         worst_alarm=_worst([each.worst_alarm for each in below]),
-        unknown=tuple(id_ for each in below for id_ in each.unknown),
+        unknown=(
+            *(id_ for each in below for id_ in each.unknown),
+            *(id_ for id_ in place.nodes if id_ in world.left_out),
+        ),
         children=tuple(below),
     )
 

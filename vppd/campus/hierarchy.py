@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from vppd.core.asset import Asset
 from vppd.core.measured import worst_socs_pct
-from vppd.core.model import Limit, Snapshot, UnitId, UnitState
+from vppd.core.model import Limit, Point, Snapshot, UnitId, UnitState
 from vppd.core.settings import (
     BuildingSettings,
     CampusSettings,
@@ -164,7 +164,10 @@ def node_capacity(now: Snapshot, asset: Asset, room: Limit | None) -> Capacity:
     """What one configured node can do now. `room` None: not judged yet, so nothing may flow."""
     socs_pct, safety = worst_socs_pct(now, asset), asset.safety
     out_kwh = in_kwh = None
-    if socs_pct is not None:
+    if Point.AVAILABLE_DISCHARGE_KWH in asset.declared:  # a site, which knows its own limits
+        out_kwh = now.fresh(asset.id, Point.AVAILABLE_DISCHARGE_KWH)
+        in_kwh = now.fresh(asset.id, Point.AVAILABLE_CHARGE_KWH)
+    elif socs_pct is not None:
         low_pct, high_pct = socs_pct
         out_kwh = max(low_pct - safety.soc_min_pct, 0.0) / 100.0 * asset.energy_kwh
         in_kwh = max(safety.soc_max_pct - high_pct, 0.0) / 100.0 * asset.energy_kwh
@@ -175,7 +178,7 @@ def node_capacity(now: Snapshot, asset: Asset, room: Limit | None) -> Capacity:
         -room.low_kw if room is not None else 0.0,
         out_kwh,
         in_kwh,
-        () if socs_pct is not None else (asset.id,),
+        (asset.id,) if out_kwh is None else (),
     )
 
 

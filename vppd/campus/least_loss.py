@@ -34,35 +34,7 @@ class Run(Enum):
     OFF = 2
 
 
-def least_loss(power_kw: float, parts: Sequence[Part], trunks: Sequence[Trunk]) -> list[float]:
-    """What each part gives, not negative; in sum the power, or all that they can."""
-    usable = [number for number, part in enumerate(parts) if part.most_kw > ENOUGH_KW]
-    chosen = [parts[number] for number in usable]
-    can_kw = _most_kw(chosen, trunks)
-    shares = [0.0] * len(parts)
-    if not power_kw > ENOUGH_KW or not can_kw > ENOUGH_KW:
-        return shares
-    best = _Search(min(power_kw, can_kw), chosen, trunks).run()
-    for number, share_kw in zip(usable, best, strict=True):
-        shares[number] = share_kw
-    return shares
-
-
-def cost_kw(
-    shares_kw: Sequence[float], parts: Sequence[Part], trunks: Sequence[Trunk]
-) -> tuple[float, float]:
-    """What it costs beyond idling, and what of that is losses (the rest is the second aim), kW."""
-    sums_kw = [0.0] * len(trunks)
-    lost = pulled = 0.0
-    for share_kw, part in zip(shares_kw, parts, strict=True):
-        if share_kw > 0.0:
-            sums_kw[part.trunk] += share_kw
-            lost += part.fixed_kw
-            lost += share_kw * (part.slope_share + part.quadratic_per_kw * share_kw)
-            pulled += share_kw * part.pull_share
-    for sum_kw, trunk in zip(sums_kw, trunks, strict=True):
-        lost += trunk.quadratic_per_kw * (sum_kw + trunk.offset_kw) ** 2
-    return lost + pulled, lost
+OPEN, ON, OFF = Run  # found by name on their class, members are slow
 
 
 class _Look(NamedTuple):
@@ -70,34 +42,75 @@ class _Look(NamedTuple):
 
     runs: list[Run]
     supplies: list[Supply | None]
-    lines: list["Line | None"]
+    lines: list[Line | None]
+    able_kw: list[float]  # of the parts of each trunk that are not idle
     floor_kw: float
+
+
+class Pool:
+    """Parts behind trunks; what does not depend on the power that they add up to is found once."""
+
+    def __init__(self, parts: Sequence[Part], trunks: Sequence[Trunk]) -> None:
+        self._size, self.trunks = len(parts), trunks
+        self._usable = [number for number, part in enumerate(parts) if part.most_kw > ENOUGH_KW]
+        self.parts = parts = [parts[number] for number in self._usable]
+        self.knees_kw = [min(part.knee_kw, part.most_kw) for part in parts]
+        self.groups: list[list[int]] = [[] for _ in trunks]
+        for number, part in enumerate(parts):
+            self.groups[part.trunk].append(number)
+        self.root = _Look(
+            [OPEN if part.fixed_kw > 0.0 else ON for part in parts],
+            [_supply(part, knee_kw) for part, knee_kw in zip(parts, self.knees_kw, strict=True)],
+            [None] * len(trunks),
+            [sum([parts[number].most_kw for number in group]) for group in self.groups],
+            -math.inf,
+        )
+        self._can_kw = _through_kw(self.root.able_kw, trunks)
+        self.exact = False  # whether nothing can cost less than what was found last
+
+    def least_loss(self, power_kw: float) -> list[float]:
+        """What each part gives, not negative; in sum the power, or all that they can."""
+        shares_kw = [0.0] * self._size
+        self.exact = True
+        if power_kw > ENOUGH_KW and self._can_kw > ENOUGH_KW:
+            search = _Search(min(power_kw, self._can_kw), self)
+            for number, share_kw in zip(self._usable, search.run(), strict=True):
+                shares_kw[number] = share_kw
+            self.exact = search.exact
+        return shares_kw
+
+    def cost_kw(self, shares_kw: Sequence[float]) -> tuple[float, float]:
+        """What the usable parts cost beyond idling, and what of that is losses (the rest is the
+        second aim), kW."""
+        sums_kw = [0.0] * len(self.trunks)
+        lost = pulled = 0.0
+        for share_kw, part in zip(shares_kw, self.parts, strict=True):
+            if share_kw > 0.0:
+                fixed_kw, slope_share, quadratic_per_kw, _, trunk, pull_share, _ = part
+                sums_kw[trunk] += share_kw
+                lost += fixed_kw + share_kw * (slope_share + quadratic_per_kw * share_kw)
+                pulled += share_kw * pull_share
+        for sum_kw, each in zip(sums_kw, self.trunks, strict=True):
+            lost += each.quadratic_per_kw * (sum_kw + each.offset_kw) ** 2
+        return lost + pulled, lost
 
 
 class _Search:
     """The search for the cheapest way to add up to one power, and the best found so far."""
 
-    def __init__(self, power_kw: float, parts: Sequence[Part], trunks: Sequence[Trunk]) -> None:
+    def __init__(self, power_kw: float, pool: Pool) -> None:
         self.best: list[float] = []
-        self.power_kw, self.parts, self.trunks = power_kw, parts, trunks
-        self.knees_kw = [_knee_kw(part) for part in parts]
-        self.groups: list[list[int]] = [[] for _ in trunks]
-        for number, part in enumerate(parts):
-            self.groups[part.trunk].append(number)
+        self.power_kw, self.pool = power_kw, pool
+        self.parts, self.trunks, self.knees_kw = pool.parts, pool.trunks, pool.knees_kw
         self._least = self._spare = math.inf
+        self.exact = False
 
     def run(self) -> list[float]:
         """The best that is found."""
-        runs = [Run.OPEN if part.fixed_kw > 0.0 else Run.ON for part in self.parts]
-        supplies: list[Supply | None] = [
-            _supply(part, run, knee_kw)
-            for part, run, knee_kw in zip(self.parts, runs, self.knees_kw, strict=True)
-        ]
-        root = _Look(runs, supplies, [None] * len(self.trunks), -math.inf)
         if len(self.parts) > MANY:
-            self._dive(root)
+            self._dive(self.pool.root)
         else:
-            self._branch_and_bound(root)
+            self._branch_and_bound(self.pool.root)
         return self.best
 
     def _branch_and_bound(self, root: _Look) -> None:
@@ -120,14 +133,21 @@ class _Search:
                 waiting += branches if likely else branches[::-1]
 
     def _dive(self, root: _Look) -> None:
-        """All undecided parts at once: as many run as their power fills, the fullest first; then
-        one more, one less, while that may be worth it."""
+        """All undecided parts at once: as many run as their power fills, the fullest first. At
+        first whatever is idle stays so; one more runs, one less, while that may be worth it; at
+        last anything may run again."""
         shares_kw, cost = self._looked(root)
         undecided, floor = self._floor(cost, root.runs, shares_kw)
+        self.exact = not undecided and floor >= cost
+        idle = [at for at, share_kw in enumerate(shares_kw) if share_kw <= 0.0]
         for more in MORE:
             if not undecided or floor >= self._least - self._spare:
-                break
-            self._settle(self._rounded(root, undecided, shares_kw, more))
+                return
+            look = self._rounded(root, undecided, shares_kw, more, idle)
+            if self._reaches(look):
+                self._looked(look)
+        if floor < self._least - self._spare:
+            self._settle(self._reaching(root, undecided, shares_kw))
 
     def _settle(self, look: _Look) -> None:
         """Round what is undecided until nothing is, or it cannot become better."""
@@ -136,22 +156,33 @@ class _Search:
             undecided, floor = self._floor(cost, look.runs, shares_kw)
             if not undecided or floor >= self._least - self._spare:
                 break
-            look = self._rounded(look, undecided, shares_kw, 0)
+            look = self._reaching(look, undecided, shares_kw)
+
+    def _reaching(self, look: _Look, undecided: Sequence[int], shares_kw: Sequence[float]) -> _Look:
+        """What is undecided rounded, or all of it running where the rest cannot give the power."""
+        rounded = self._rounded(look, undecided, shares_kw)
+        return rounded if self._reaches(rounded) else self._decided(look, undecided, [])
 
     def _rounded(
-        self, look: _Look, undecided: Sequence[int], shares_kw: Sequence[float], more: int
+        self,
+        look: _Look,
+        undecided: Sequence[int],
+        shares_kw: Sequence[float],
+        more: int = 0,
+        idle: Sequence[int] = (),
     ) -> _Look:
+        """As many run as their power fills, and some more; the others, and what equals them, are
+        idle."""
         filled = {at: shares_kw[at] / self.knees_kw[at] for at in undecided}
         fullest = sorted(undecided, key=filled.__getitem__, reverse=True)
         count = max(round(sum(filled.values())) + more, 0)
-        idle = [equal for at in fullest[count:] for equal in self._equals(look, at) if equal >= at]
-        decided = self._decided(look, fullest[:count], idle)
-        return decided if self._reaches(decided) else self._decided(look, fullest, [])
+        rest = [equal for at in fullest[count:] for equal in self._equals(look, at) if equal >= at]
+        return self._decided(look, fullest[:count], [*idle, *rest])
 
     def _looked(self, look: _Look) -> tuple[list[float], float]:
         """What a look finds, and what that costs; the best is kept."""
-        shares_kw = _relaxed(self.power_kw, look, self.groups, self.trunks)
-        cost, lost = cost_kw(shares_kw, self.parts, self.trunks)
+        shares_kw = _relaxed(self.power_kw, look, self.pool.groups, self.trunks)
+        cost, lost = self.pool.cost_kw(shares_kw)
         if cost < self._least:
             self.best, self._least, self._spare = shares_kw, cost, TOLERANCE_SHARE * abs(lost)
         return shares_kw, cost
@@ -159,23 +190,27 @@ class _Search:
     def _equals(self, look: _Look, number: int) -> list[int]:
         """What is as open as this part, and the same in every figure."""
         part, runs, parts = self.parts[number], look.runs, self.parts
-        group = self.groups[part.trunk]
-        return [at for at in group if runs[at] is Run.OPEN and parts[at] == part]
+        group = self.pool.groups[part.trunk]
+        return [at for at in group if runs[at] is OPEN and parts[at] == part]
 
     def _reaches(self, look: _Look) -> bool:
         """Whether what is not idle can give the power."""
-        able = [part for part, each in zip(self.parts, look.supplies, strict=True) if each]
-        return _most_kw(able, self.trunks) >= self.power_kw - ENOUGH_KW
+        return _through_kw(look.able_kw, self.trunks) >= self.power_kw - ENOUGH_KW
 
     def _decided(self, look: _Look, on: Sequence[int], off: Sequence[int]) -> _Look:
-        made = _Look(list(look.runs), list(look.supplies), list(look.lines), look.floor_kw)
+        runs, supplies, lines, able_kw, floor_kw = look
+        made = _Look(runs[:], supplies[:], lines[:], able_kw[:], floor_kw)
         for at in on:
-            made.runs[at] = Run.ON
-            made.supplies[at] = _supply(self.parts[at], Run.ON, 0.0)
-            made.lines[self.parts[at].trunk] = None
+            part = self.parts[at]
+            made.runs[at] = ON
+            made.supplies[at] = _supply(part, 0.0)
+            made.lines[part.trunk] = None
         for at in off:
-            made.runs[at] = Run.OFF
-            made.supplies[at] = made.lines[self.parts[at].trunk] = None
+            if made.supplies[at] is not None:
+                part = self.parts[at]
+                made.runs[at] = OFF
+                made.supplies[at] = made.lines[part.trunk] = None
+                made.able_kw[part.trunk] -= part.most_kw
         return made
 
     def _floor(
@@ -184,13 +219,13 @@ class _Search:
         """Which parts are left between idle and running, and what any decision costs at least."""
         undecided: list[int] = []
         floor = found_kw
-        for at, share_kw in enumerate(shares_kw):
-            if share_kw > 0.0:
-                if runs[at] is Run.OPEN and share_kw < self.knees_kw[at] - ENOUGH_KW:
-                    undecided.append(at)
-                    floor -= _aboveline_of(self.parts[at], share_kw)
-            elif runs[at] is Run.ON:
-                floor += self.parts[at].fixed_kw
+        for at, (share_kw, knee_kw) in enumerate(zip(shares_kw, self.knees_kw, strict=True)):
+            if share_kw <= 0.0:
+                if runs[at] is ON:
+                    floor += self.parts[at].fixed_kw
+            elif share_kw < knee_kw - ENOUGH_KW and runs[at] is OPEN:
+                undecided.append(at)
+                floor -= _above_kw(self.parts[at], knee_kw, share_kw)
         return undecided, floor
 
     def _branched(self, look: _Look, number: int, floor_kw: float) -> list[_Look]:
@@ -201,25 +236,15 @@ class _Search:
         return [each._replace(floor_kw=floor_kw) for each in (idle, running)]
 
 
-def _knee_kw(part: Part) -> float:
-    """Where a kW of the part costs least: there the line from idle touches its curve."""
-    if part.quadratic_per_kw * part.most_kw**2 <= part.fixed_kw:
-        return part.most_kw
-    return math.sqrt(part.fixed_kw / part.quadratic_per_kw)
-
-
-def _aboveline_of(part: Part, share_kw: float) -> float:
-    """How far the part's curve is above the line from idle."""
-    knee_kw = _knee_kw(part)
+def _above_kw(part: Part, knee_kw: float, share_kw: float) -> float:
+    """How far the part's curve is above the line from idle to its knee."""
     line = (part.fixed_kw / knee_kw + part.quadratic_per_kw * knee_kw) * share_kw
     return part.fixed_kw + part.quadratic_per_kw * share_kw**2 - line
 
 
-def _most_kw(parts: Sequence[Part], trunks: Sequence[Trunk]) -> float:
-    sums_kw = [0.0] * len(trunks)
-    for part in parts:
-        sums_kw[part.trunk] += part.most_kw
-    return sum(min(sum_kw, trunk.most_kw) for sum_kw, trunk in zip(sums_kw, trunks, strict=True))
+def _through_kw(sums_kw: Sequence[float], trunks: Sequence[Trunk]) -> float:
+    """What gets through of what the parts of each trunk can give."""
+    return sum([min(sum_kw, trunk.most_kw) for sum_kw, trunk in zip(sums_kw, trunks, strict=True)])
 
 
 def _relaxed(
@@ -240,18 +265,24 @@ def _relaxed(
             continue
         own_share = line.own_at(sum_kw)
         left_kw = sum_kw
-        jumping: list[tuple[int, Supply]] = []
+        jumping: list[tuple[int, float]] = []
         for number in group:
             supply = supplies[number]
-            if supply is not None and own_share >= supply.jump_share:
-                if own_share == supply.jump_share:
-                    jumping.append((number, supply))
-                else:
-                    shares_kw[number] = share_kw = supply.after_kw(own_share)
-                    left_kw -= share_kw
-        for number, supply in jumping:  # those that jump exactly here take what is left, in order
-            shares_kw[number] = more_kw = max(min(supply.jump_kw, left_kw), 0.0)
-            left_kw -= more_kw
+            if supply is None:
+                continue
+            jump_share, jump_kw, full_share, share_kw, rise_kw = supply
+            if own_share < jump_share:
+                continue
+            if own_share == jump_share:
+                jumping.append((number, jump_kw))
+                continue
+            if own_share < full_share:
+                share_kw = jump_kw + rise_kw * (own_share - jump_share)
+            shares_kw[number] = share_kw
+            left_kw -= share_kw
+        for number, jump_kw in jumping:  # those that jump exactly here take what is left, in order
+            shares_kw[number] = share_kw = max(min(jump_kw, left_kw), 0.0)
+            left_kw -= share_kw
     return shares_kw
 
 
@@ -281,14 +312,17 @@ def _sums_kw(power_kw: float, lines: Sequence[Line]) -> list[float]:
     return found
 
 
-def _supply(part: Part, run: Run, knee_kw: float) -> Supply:
-    slope = part.slope_share + part.pull_share
-    double = 2.0 * part.quadratic_per_kw
-    full_share = slope + double * part.most_kw
-    if run is Run.ON or part.fixed_kw <= 0.0:
-        flat = double * part.most_kw <= 0.0
-        return Supply(slope, part.most_kw if flat else 0.0, full_share, part.most_kw)
-    if knee_kw < part.most_kw:
-        return Supply(slope + double * knee_kw, knee_kw, full_share, part.most_kw)
-    jump_share = slope + part.quadratic_per_kw * part.most_kw + part.fixed_kw / part.most_kw
-    return Supply(jump_share, part.most_kw, jump_share, part.most_kw)
+def _supply(part: Part, knee_kw: float) -> Supply:
+    """What the part gives, on a straight line from idle to its knee; with a knee of 0 it runs."""
+    fixed_kw, slope_share, quadratic_per_kw, most_kw, _, pull_share, _ = part
+    slope_share += pull_share
+    rise_share = 2.0 * quadratic_per_kw
+    full_share = slope_share + rise_share * most_kw
+    if knee_kw < most_kw:
+        jump_share = slope_share + rise_share * knee_kw
+        if jump_share < full_share:
+            rise_kw = (most_kw - knee_kw) / (full_share - jump_share)
+            return jump_share, knee_kw, full_share, most_kw, rise_kw
+        return full_share, most_kw, full_share, most_kw, 0.0
+    jump_share = slope_share + quadratic_per_kw * most_kw + fixed_kw / most_kw
+    return jump_share, most_kw, jump_share, most_kw, 0.0

@@ -35,6 +35,15 @@ class Curve:
     linear_share: float = 0.0
     quadratic_per_kw: float = 0.0
     standby_kw: float = 0.0
+    run_kw: float = field(init=False)  # what running costs beyond standby
+    knee_kw: float = field(init=False)  # where a kW costs least, standby counted as nothing
+
+    def __post_init__(self) -> None:
+        run_kw = max(self.no_load_kw - self.standby_kw, 0.0)
+        bent = self.quadratic_per_kw > 0.0
+        knee_kw = math.sqrt(run_kw / self.quadratic_per_kw) if bent else math.inf
+        object.__setattr__(self, "run_kw", run_kw)
+        object.__setattr__(self, "knee_kw", knee_kw)
 
     def loss_kw(self, power_kw: float) -> float:
         """What is lost at this AC power."""

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from vppd.campus.losses import LOSSLESS, NO_WIRES, Curve, LossModel, Wires
 from vppd.core.asset import Asset
@@ -11,6 +11,7 @@ from vppd.core.measured import soc_pct
 from vppd.core.model import Limit, Snapshot, UnitId
 
 NO_LOSSES = LossModel()
+UNBOUND = (math.inf, math.inf)  # the reach of a unit that no ramp bounds
 
 
 class Branch(Protocol):
@@ -31,9 +32,9 @@ class Bound:
     most_kw: float
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One unit as a share sees it: its room each way, and how full it is."""
+class Member(NamedTuple):
+    """One unit as a share sees it: its room each way, and how full it is. A tuple, for one is made
+    of every unit in every tick."""
 
     id: UnitId
     out_kw: float  # what it can give, not negative
@@ -62,24 +63,35 @@ class Member:
         """The same without a ramp; itself where the ramp reaches all of its room."""
         if self.reach_out_kw >= self.out_kw and self.reach_in_kw >= self.in_kw:
             return self
-        return replace(self, reach_out_kw=math.inf, reach_in_kw=math.inf)
+        return self._replace(reach_out_kw=math.inf, reach_in_kw=math.inf)
 
 
 def member(
     now: Snapshot,
     asset: Asset,
     room: Limit,
-    reach_kw: tuple[float, float] = (math.inf, math.inf),
+    reach_kw: tuple[float, float] = UNBOUND,
     losses: LossModel = NO_LOSSES,
-    pull_share: float = 0.0,
 ) -> Member:
     """A unit with the room the gate leaves it now, and what its ramp can reach in and out."""
+    return member_at(soc_pct(now, asset), asset, room, reach_kw, losses)
+
+
+def member_at(
+    soc_pct: float | None,
+    asset: Asset,
+    room: Limit,
+    reach_kw: tuple[float, float],
+    losses: LossModel,
+    pull_share: float = 0.0,
+) -> Member:
+    """The same at this state of charge."""
     safety = asset.safety
     return Member(
         asset.id,
         room.high_kw,
         -room.low_kw,
-        soc_pct(now, asset),
+        soc_pct,
         safety.soc_min_pct,
         safety.soc_max_pct,
         asset.energy_kwh,

@@ -5,6 +5,8 @@ units, or maps of them, would cost a large fleet more than the sums themselves.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from operator import le
 
 from vppd.campus.member import Bound
 from vppd.core.model import UnitId
@@ -19,10 +21,16 @@ Held = tuple[float, Sequence[int]]
 
 def places(ids: Sequence[UnitId], bounds: Sequence[Bound]) -> list[Held]:
     """The bounds by place, in the order of the units."""
+    behind = _behind(tuple(ids), tuple([tuple(bound.units) for bound in bounds]))
+    return [(bound.most_kw, at) for bound, at in zip(bounds, behind, strict=True)]
+
+
+@lru_cache(maxsize=8)  # a site's units and its tree are the same from tick to tick
+def _behind(
+    ids: tuple[UnitId, ...], branches: tuple[tuple[UnitId, ...], ...]
+) -> tuple[tuple[int, ...], ...]:
     at = {id_: number for number, id_ in enumerate(ids)}
-    return [
-        (bound.most_kw, sorted([at[id_] for id_ in bound.units if id_ in at])) for bound in bounds
-    ]
+    return tuple(tuple(sorted([at[id_] for id_ in units if id_ in at])) for units in branches)
 
 
 def in_tree(
@@ -39,14 +47,16 @@ def in_tree(
                 fixed_kw.update(zip(behind, rule(most_kw, behind, caps_kw), strict=True))
         if not fixed_kw:
             break
-        caps_kw = [min(cap_kw, fixed_kw.get(at, cap_kw)) for at, cap_kw in enumerate(caps_kw)]
+        caps_kw = list(caps_kw)
+        for at, each_kw in fixed_kw.items():
+            caps_kw[at] = min(caps_kw[at], each_kw)
         found = rule(size_kw, every, caps_kw)
     return found
 
 
 def is_over(sizes_kw: Sequence[float], most_kw: float, behind: Sequence[int]) -> bool:
     """Whether units are together over what they may give."""
-    return sum([sizes_kw[at] for at in behind]) > most_kw + ENOUGH_KW
+    return sum(map(sizes_kw.__getitem__, behind)) > most_kw + ENOUGH_KW
 
 
 def by_weight(weights: Sequence[float]) -> Rule:
@@ -66,12 +76,14 @@ def in_order(order: Sequence[int]) -> Rule:
     def rule(size_kw: float, of: Sequence[int], caps_kw: Sequence[float]) -> list[float]:
         some = frozenset(of)
         chosen = order if len(of) == len(order) else [at for at in order if at in some]
-        given_kw: dict[int, float] = {}
+        given_kw = [0.0] * len(order)
         left_kw = size_kw
         for at in chosen:
             given_kw[at] = each_kw = min(left_kw, caps_kw[at])
             left_kw -= each_kw
-        return [given_kw[at] for at in of]
+            if left_kw <= 0.0:
+                break
+        return given_kw if len(of) == len(order) else [given_kw[at] for at in of]
 
     return rule
 
@@ -90,6 +102,10 @@ def fill(
 
 def filled(size_kw: float, weights: Sequence[float], caps_kw: Sequence[float]) -> list[float]:
     """The same on lists. Exact after at most one round a unit, of those left open by the last."""
+    level = size_kw / weight if (weight := sum(weights)) > 0.0 else 0.0
+    given_kw = [each * level for each in weights]
+    if all(map(le, given_kw, caps_kw)) and abs(sum(given_kw) - size_kw) <= ENOUGH_KW:
+        return given_kw  # nobody is full
     given_kw = [0.0] * len(caps_kw)
     left_kw = _poured(min(size_kw, sum(caps_kw)), weights, caps_kw, given_kw)
     if left_kw > ENOUGH_KW:

@@ -20,22 +20,26 @@ class Registry:
 
     def __init__(self, units: tuple[UnitSettings, ...], clock: Clock, journal: Journal) -> None:
         self._clock, self._journal = clock, journal
-        self._stated = {
-            (unit.unit, point): value
-            for unit in units
-            for point, value in (
-                (Point.RATED_POWER_KW, unit.rated_power_kw),
-                (Point.ENERGY_CAPACITY_KWH, unit.energy_kwh),
-            )
-        }
+        self._stated = _stated(units)
         self._waiting = {unit.unit for unit in units}
         self._registered: dict[UnitId, datetime] = {}
         self._mismatches: dict[tuple[UnitId, Point], str] = {}
         self._announced: dict[UnitId, Announced] = {}
 
+    def adopt(self, units: tuple[UnitSettings, ...]) -> None:
+        """Other units are configured from now on; one that is new registers when it answers."""
+        ids = {unit.unit for unit in units}
+        new = ids - self._registered.keys() - self._waiting
+        self._waiting = (self._waiting | new) & ids
+        self._registered = {id_: at for id_, at in self._registered.items() if id_ in ids}
+        self._mismatches = {key: text for key, text in self._mismatches.items() if key[0] in ids}
+        self._stated = _stated(units)
+
     def take(self, message: object) -> None:
         """One message of the bus: a first answer registers, a nameplate is compared."""
         if not isinstance(message, Reading) or message.quality is not Quality.GOOD:
+            return
+        if message.point is Point.SITE_OURS:  # our own word, not the site's
             return
         if message.unit in self._waiting:
             self._waiting.discard(message.unit)
@@ -85,3 +89,15 @@ class Registry:
 
     def _event(self, code: Code, node: UnitId, text: str) -> None:
         self._journal.append(EventRow(self._clock.utc(), code, node, Level.INFO, text))
+
+
+def _stated(units: tuple[UnitSettings, ...]) -> dict[tuple[UnitId, Point], float]:
+    """What field.yaml says of each nameplate."""
+    return {
+        (unit.unit, point): value
+        for unit in units
+        for point, value in (
+            (Point.RATED_POWER_KW, unit.rated_power_kw),
+            (Point.ENERGY_CAPACITY_KWH, unit.energy_kwh),
+        )
+    }

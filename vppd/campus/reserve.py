@@ -4,7 +4,7 @@ Power is kW, positive towards the grid. `up` is more out or less in, `down` the 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vppd.campus.member import Branch, Member, bounds_of
 from vppd.campus.tree import through_kw
@@ -99,7 +99,7 @@ def pulled(
     is beyond half of what is allowed, so that nothing steps when the alarm comes."""
     socs = [(each.energy_kwh, each.soc_pct) for each in members]
     return [
-        replace(each, pull_share=pull_share) if pull_share else each
+        each._replace(pull_share=pull_share) if pull_share else each
         for each, pull_share in zip(members, pulls(socs, losses, imbalance), strict=True)
     ]
 

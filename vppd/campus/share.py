@@ -8,7 +8,8 @@ back by one is told so. Pure; kW, positive towards the grid.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from operator import is_
 
 from vppd.campus.dispatch import Branch, Member, Strategy, bounds_of
 from vppd.campus.pour import by_weight, in_tree, places
@@ -72,20 +73,17 @@ def share(
         powers_kw, free, branches, base_kw + ask.droop_kw, short_base_kw + short_droop_kw
     )
     base.update(ask.pins_kw)
-    requests = tuple(
-        Request(
-            each.id,
-            base.get(each.id, 0.0),
-            droop.get(each.id, 0.0),
-            held_by=held.get(each.id, ()),
-        )
-        for each in members
-    )
-    return Shares(requests, short_base_kw, short_droop_kw)
+    requests = [
+        Request(id_, base.get(id_, 0.0), droop.get(id_, 0.0), 0.0, held.get(id_, ()))
+        for id_ in [each.id for each in members]
+    ]
+    return Shares(tuple(requests), short_base_kw, short_droop_kw)
 
 
 def _pinned(ask: Ask, members: Sequence[Member], branches: Sequence[Branch]) -> dict[UnitId, float]:
     """What the pinned units give, as far as their room and the tree let them."""
+    if not ask.pins_kw:
+        return {}
     within_kw = {
         each.id: min(max(ask.pins_kw[each.id], -each.in_kw), each.out_kw)
         for each in members
@@ -102,6 +100,8 @@ def _spread(
     pinned_kw: Mapping[UnitId, float],
 ) -> dict[UnitId, float]:
     """Droop over the room that base leaves, by fitness first, then wherever there is room."""
+    if ask.droop_kw == 0.0:
+        return {}
     sign = 1.0 if ask.droop_kw >= 0.0 else -1.0
     takers: list[UnitId] = []
     left_kw: list[float] = []
@@ -131,10 +131,14 @@ def _opposed(
     """Share the sum of the base that can be given and droop, and call droop what that moves from
     each unit's own base: so a unit's base stands still while droop comes and goes, and droop that
     pulls against a base without room still moves the site. The ramp is for the base alone."""
-    base = strategy(base_kw, members, bounds_of(branches, base_kw, pinned_kw))
+    sharing = strategy.sharing(base_kw, members, bounds_of(branches, base_kw, pinned_kw))
+    base = sharing(base_kw)
     total_kw = sum(base.values()) + droop_kw
     unramped = [each.unramped() for each in members]
-    shares = strategy(total_kw, unramped, bounds_of(branches, total_kw, pinned_kw))
+    if base_kw * total_kw > 0.0 and all(map(is_, members, unramped)):
+        shares = sharing(total_kw)
+    else:
+        shares = strategy(total_kw, unramped, bounds_of(branches, total_kw, pinned_kw))
     return base, {id_: shares[id_] - each_kw for id_, each_kw in base.items()}
 
 
@@ -149,8 +153,7 @@ def with_reactive(
         return tuple(requests)
     free_kva = sum(kva for id_, kva in apparent_kva.items() if id_ not in pinned_kvar)
     return tuple(
-        replace(
-            request,
+        request._replace(
             reactive_kvar=pinned_kvar[request.unit]
             if request.unit in pinned_kvar
             else site_kvar * apparent_kva[request.unit] / free_kva,

@@ -4,8 +4,6 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from operator import add, sub
 from typing import NamedTuple
 
 
@@ -16,8 +14,9 @@ class Part(NamedTuple):
     slope_share: float
     quadratic_per_kw: float
     most_kw: float
-    trunk: int = 0
-    pull_share: float = 0.0  # a second aim, added to the slope; may be negative
+    trunk: int
+    pull_share: float  # a second aim, added to the slope; may be negative
+    knee_kw: float  # where a kW costs least: there the line from idle touches the curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +28,16 @@ class Trunk:
     most_kw: float = math.inf
 
 
-class Supply(NamedTuple):
-    """What one part gives at a marginal cost: a jump, then a straight rise to its most."""
-
-    jump_share: float  # marginal cost, kW a kW
-    jump_kw: float
-    full_share: float
-    most_kw: float
-
-    def after_kw(self, marginal_share: float) -> float:
-        """At this marginal cost, with a jump that stands exactly there."""
-        if marginal_share < self.jump_share:
-            return 0.0
-        if marginal_share >= self.full_share:
-            return self.most_kw
-        rise = (marginal_share - self.jump_share) / (self.full_share - self.jump_share)
-        return self.jump_kw + (self.most_kw - self.jump_kw) * rise
+Supply = tuple[float, float, float, float, float]
+"""What one part gives at a marginal cost (kW a kW): nothing below the first figure, there a jump to
+the second (kW); from there a straight rise to the fourth (its most, kW), which is reached at the
+third; the fifth is that rise in kW a unit of marginal cost, 0 where the jump goes to the most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """What one trunk's parts give: corners in order of their own marginal cost, of the marginal
-    cost with the trunk's, and of power. Every event has two, before and after its jump."""
+    cost with the trunk's, and of power. A jump has two, before and after it."""
 
     own_share: list[float]
     whole_share: list[float]
@@ -91,27 +78,28 @@ NOTHING = Line([0.0], [0.0], [0.0])
 def line_of(supplies: Sequence[Supply], trunk: Trunk) -> Line:
     """Add up the parts of a trunk, up to what it lets through."""
     events: list[tuple[float, float, float]] = []  # marginal cost, jump, change of the rise
-    for jump_share, jump_kw, full_share, most_kw in supplies:
-        if full_share > jump_share:
-            rise = (most_kw - jump_kw) / (full_share - jump_share)
-            events.append((jump_share, jump_kw, rise))
-            events.append((full_share, 0.0, -rise))
-        else:
-            events.append((jump_share, jump_kw, 0.0))
+    for jump_share, jump_kw, full_share, _, rise_kw in supplies:
+        events.append((jump_share, jump_kw, rise_kw))
+        if rise_kw > 0.0:
+            events.append((full_share, 0.0, -rise_kw))
     if not events:
         return NOTHING
     events.sort()
-    marks, jumps_kw, changes = zip(*events, strict=True)
-    rises = accumulate(changes)
-    gains_kw = [
-        0.0,
-        *[rise * (b - a) for rise, (a, b) in zip(rises, pairwise(marks), strict=False)],
-    ]
-    after_kw = list(accumulate(map(add, gains_kw, jumps_kw)))
-    own_share, sums_kw = [0.0] * (2 * len(marks)), [0.0] * (2 * len(marks))
-    own_share[::2] = own_share[1::2] = marks
-    sums_kw[::2], sums_kw[1::2] = map(sub, after_kw, jumps_kw), after_kw
-    if sums_kw[-1] > trunk.most_kw:
+    own_share: list[float] = []
+    sums_kw: list[float] = []
+    sum_kw = rises_kw = 0.0
+    before_share = events[0][0]
+    for mark_share, jump_kw, change_kw in events:
+        sum_kw += rises_kw * (mark_share - before_share)
+        own_share.append(mark_share)
+        sums_kw.append(sum_kw)
+        if jump_kw > 0.0:
+            sum_kw += jump_kw
+            own_share.append(mark_share)
+            sums_kw.append(sum_kw)
+        rises_kw += change_kw
+        before_share = mark_share
+    if sum_kw > trunk.most_kw:
         _ended(own_share, sums_kw, trunk.most_kw)
     double = 2.0 * trunk.quadratic_per_kw
     whole_share = own_share

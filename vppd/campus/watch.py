@@ -35,6 +35,11 @@ class CampusWatch:
         self.spare: Spare | None = None
         self.imbalance_pct = 0.0
 
+    def adopt(self, rules: CampusRulesSettings, assets: Sequence[Asset]) -> None:
+        """Other rules and units from now on."""
+        self.rules, self._assets = rules, tuple(assets)
+        self._rated_kw = {asset.id: asset.rated_kw for asset in assets}
+
     def due(self, now_s: float) -> bool:
         """Whether it is time to look again."""
         return now_s - self._looked_s >= EVERY_S

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-from vppd.cli.report_options import give, output_option, state_option, zone_option
+from vppd.cli.report.options import give, output_option, state_option, zone_option
 
 
 @click.command("day")
@@ -20,7 +20,7 @@ def day_command(
     day: datetime | None, form: str, state: Path, timezone: str, output: Path | None
 ) -> None:
     """One day on one page: frequency, power, charge, clamps, events, market, links."""
-    from vppd.cli.report_day import day_report  # noqa: PLC0415 - only reports need it
+    from vppd.cli.report.day import day_report  # noqa: PLC0415 - only reports need it
     from vppd.spine.clock import SystemClock  # noqa: PLC0415
 
     try:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from vppd.cli.backtest import battery
-from vppd.cli.report_market_figures import Optimum
+from vppd.cli.report.market_figures import Optimum
 from vppd.market.blocks import block_at
 from vppd.market.solving.plan import Task, plan_of
 from vppd.market.storage import Terms

@@ -9,7 +9,7 @@ from typing import TextIO
 
 import click
 
-from vppd.cli.report_options import directory, file, state_option
+from vppd.cli.report.options import directory, file, state_option
 
 _moment = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from vppd.cli.words import number
 
+SHOWN = 12  # digits of a hash: enough to tell two apart
+
 
 def journal_words(diagnostics: Mapping[str, Any]) -> str:
     """How the journal is."""
@@ -25,7 +27,7 @@ def journal_lines(diagnostics: Mapping[str, Any]) -> list[str]:
         lines.append(f"journal {number(journal.get('file_mb'), '.0f')} MB; {_disk_words(disk)}")
     if journal.get("anchor"):
         seq, _, hash_ = str(journal["anchor"]).partition(":")
-        lines.append(f"audit {seq}:{hash_}")
+        lines.append(f"audit {seq}:{hash_[:SHOWN]}… (whole: vppctl --json status)")
     return lines
 
 

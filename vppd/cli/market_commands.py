@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from vppd.cli.report_options import file, state_option
+from vppd.cli.report.options import file, state_option
 
 SOCKET = "/run/vppd/vppd.sock"
 

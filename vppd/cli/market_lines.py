@@ -1,11 +1,14 @@
 """The market as lines for people: its state, the bids of a day, why a block. Prices are Rs/MWh,
 power MW, positive is sold; blocks are 1 to 96 of the IST day."""
 
+from datetime import datetime, timedelta, timezone
 from itertools import groupby
 
 from vppd.cli import tables
 from vppd.cli.wire import Json
 from vppd.cli.words import number, table
+
+IST = timezone(timedelta(hours=5, minutes=30))
 
 
 def status(view: Json) -> list[str]:
@@ -24,7 +27,8 @@ def line(view: Json) -> str:
         f"next {number(now['next_position_mw'], '+.2f')} MW",
     ]
     if view.get("next_gate"):
-        words.append(f"{view['next_gate']} closes {view['next_gate_closes_at']}")
+        closes = _ist(view["next_gate_closes_at"], today=str(now["block"]).partition(":")[0])
+        words.append(f"{view['next_gate']} closes {closes}")
     if view.get("shortfalls"):
         words.append(f"{len(view['shortfalls'])} blocks short")
     return ", ".join(words)
@@ -36,6 +40,10 @@ def market(view: Json) -> list[str]:
         line(view),
         f"  {view['exchange']}, {view['strategy']}, {' and '.join(view['products'])}",
     ]
+    if load := view.get("load"):
+        low_kw, mean_kw, high_kw = load["now_kw"]
+        band = f"{mean_kw:+.0f} kW now ({low_kw:+.0f} to {high_kw:+.0f})"
+        lines.append(f"  other load {band}, {load['why'].removeprefix('load: ')}")
     if not view["synchronised"]:
         lines.append("  the clock is not synchronised: nothing is sent")
     if not view["ready"]:
@@ -84,6 +92,12 @@ def why(view: Json) -> list[str]:
     return lines
 
 
+def _ist(utc: str, today: str) -> str:
+    """`10:00 IST`; of another day than today with its date before."""
+    at = datetime.fromisoformat(utc).astimezone(IST)
+    return f"{at:%H:%M} IST" if at.date().isoformat() == today else f"{at:%d %b %H:%M} IST"
+
+
 def _word(view: Json) -> str:
     if view["stopped"]:
         return f"STOPPED ({view['stopped']})"
@@ -103,6 +117,7 @@ def _auction(each: Json) -> list[str]:
         if each[side]:
             pairs = ", ".join(f"{power:g} MW at {price:g}" for price, power in each[side])
             lines.append(f"    {side} {pairs}")
+    lines += [f"    all or none: {whole}" for whole in each.get("wholes", [])]
     if each["bound"]:
         lines.append(f"    bound by {', '.join(each['bound'])}")
     lines += [f"    not sent: {veto}" for veto in each["vetoes"]]
@@ -131,4 +146,9 @@ def _account(account: Json) -> list[str]:
 
 def _curve(pairs: list[Json], side: str) -> str:
     own = [each for each in pairs if each["side"] == side]
-    return " ".join(f"{each['power_mw']:g}@{each['price_rs_per_mwh']:g}" for each in own) or "-"
+    return " ".join(map(_pair, own)) or "-"
+
+
+def _pair(each: Json) -> str:
+    whole = "" if each.get("kind", "single") == "single" else f" ({each['kind']})"
+    return f"{each['power_mw']:g}@{each['price_rs_per_mwh']:g}{whole}"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from vppd.cli.report_market_figures import Optimum
-from vppd.cli.report_options import file, format_option, give, output_option, state_option
+from vppd.cli.report.market_figures import Optimum
+from vppd.cli.report.options import file, format_option, give, output_option, state_option
 
 _area = click.option("--area", help="bid area of the prices, where there are several")
 _battery = click.option(
@@ -33,7 +33,7 @@ def market_command(
     output: Path | None,
 ) -> None:
     """Bids, energies, prices and money of a day or a month; csv gives its blocks."""
-    from vppd.cli import report_market as reports  # noqa: PLC0415
+    from vppd.cli.report import market as reports  # noqa: PLC0415
 
     if (day is None) == (month is None):
         raise click.UsageError("either --day or --month")
@@ -70,7 +70,7 @@ def cerc_command(
     output: Path | None,
 ) -> None:
     """The market of a quarter, month by month, with every rule applied and what is unverified."""
-    from vppd.cli import report_market as reports  # noqa: PLC0415
+    from vppd.cli.report import market as reports  # noqa: PLC0415
 
     try:
         first = reports.quarter_of(quarter)
@@ -101,7 +101,7 @@ def audit_command(
 
     Keep the last hash elsewhere: with it --verify proves that nothing was changed since.
     """
-    from vppd.cli import report_audit as audit  # noqa: PLC0415
+    from vppd.cli.report import audit  # noqa: PLC0415
 
     try:
         if verify is not None:

@@ -11,7 +11,9 @@ def orders(view: Json) -> list[str]:
     if not view["orders"]:
         lines.append("no order in force")
     if not view["enabled"]:
-        lines.append("orders are switched off")
+        lines.append(f"orders are switched off by {view['switched_by']}: vppctl order on")
+    if (note := view.get("note")) and view["enabled"]:
+        lines.append(f"orders are taken, {note}")
     up_kw, down_kw = number(view["regulation_up_kw"]), number(view["regulation_down_kw"])
     return [*lines, f"regulation offered: up {up_kw} kW, down {down_kw} kW"]
 

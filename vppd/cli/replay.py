@@ -15,10 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vppd.app import duty_of
 from vppd.config import changed
 from vppd.core.settings import Settings
 from vppd.duty import Duty
+from vppd.house import duty_of
 from vppd.recording import VERSION, words
 from vppd.rerun import Rerun, assets_of
 from vppd.spine.columns import DamagedError
@@ -142,8 +142,9 @@ class _Site:
 
     def begin(self, begin: Begin) -> Rerun:
         """The site at the head of a file. Another setting goes on where it was."""
+        same = self._settings == begin.settings
         self._settings = begin.settings
-        follows = self._run_s == begin.gate.started_s
+        follows = self._run_s == begin.gate.started_s and same  # a reload begins a file of its own
         if self._rerun is None or not self._change or not follows:
             self._rerun = Rerun(begin, self._changed(begin.settings), self._duty(begin.duty))
         self._run_s = begin.gate.started_s

@@ -237,6 +237,15 @@ def planned(view: Json) -> list[str]:
     return lines + [f"replaced: {_plan_line(each)}" for each in view["replaced"]]
 
 
+def reloaded(view: Json) -> list[str]:
+    """What a reload changed, or would."""
+    lines = [f"{each['key']}: {each['old']} -> {each['new']}" for each in view["changes"]]
+    lines += [f"  {step}" for step in view["steps"]]
+    if view["reloaded"]:
+        return [*lines, "reloaded" if lines else "reloaded: nothing changed"]
+    return [*lines, "it can be reloaded" if lines else "nothing would change"]
+
+
 def acted(view: Json) -> list[str]:
     """What else a command did."""
     lines: list[str] = []
@@ -244,8 +253,6 @@ def acted(view: Json) -> list[str]:
         lines.append(f"{view['command']} {view['unit']}: done")
     if "enabled" in view:
         lines.append(f"droop is {'on' if view['enabled'] else 'off'}")
-    if "reloaded" in view:
-        lines.append("reloaded")
     if "released" in view:
         lines += [f"released: {_plan_line(each)}" for each in view["released"]]
         if not view["released"] and "command" not in view:

@@ -3,6 +3,7 @@
 import argparse
 import re
 
+SWITCHES = ("on", "off")
 SIZES_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -47,6 +48,11 @@ def power_factor(text: str) -> float:
     if not 0.0 < value <= 1.0:
         raise argparse.ArgumentTypeError(f"{text}: a power factor is above 0 and up to 1")
     return value
+
+
+def power_or_switch(text: str) -> float | str | None:
+    """kW, one of SWITCHES, or None for the word release. Raises ArgumentTypeError."""
+    return text if text in SWITCHES else power_or_release(text)
 
 
 def power_or_release(text: str) -> float | None:

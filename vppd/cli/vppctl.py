@@ -14,13 +14,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from vppd.cli import event_lines, market_lines, market_words, order_lines, tables, unit_table
+from vppd.cli import (
+    event_lines,
+    market_lines,
+    market_words,
+    order_lines,
+    region_lines,
+    tables,
+    unit_table,
+)
 from vppd.cli.values import (
+    SWITCHES,
     curve_points,
     duration_s,
     power_factor,
     power_kw,
     power_or_release,
+    power_or_switch,
 )
 from vppd.cli.wire import DaemonAbsent, Json, Reply, ask, fetch, follow
 from vppd.cli.words import localised
@@ -86,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     unit = verb("unit", "everything about one unit", _unit)
     unit.add_argument("unit", metavar="UNIT")
     verb("campus", "the hierarchy and what it can do now", _shows("/v1/campus", tables.campus))
+    verb("region", "the sites of an aggregator", _shows("/v1/region", region_lines.region))
     verb("frequency", "the frequency and its sources", _shows("/v1/frequency", tables.frequency))
     market_words.add(verb("market", "what is sold, why, or stop it", _market))
     verb("alarms", "standing alarms and what to do", _shows("/v1/alarms", tables.alarms))
@@ -144,7 +155,8 @@ def _commands(verb: Callable[..., argparse.ArgumentParser]) -> None:
     curve.add_argument("--off", action="store_true", help="with --set: not in force")
     droop = verb("droop", "switch the answer to frequency", _droop)
     droop.add_argument("switch", choices=("on", "off"))
-    verb("reload", "read the configuration again", _acts("POST", "/v1/reload"))
+    again = verb("reload", "read the configuration again and take it over, whole", _reload)
+    again.add_argument("--dry-run", action="store_true", help="only say what would change")
     pack = verb("bundle", "one file for a bug report, without credentials", _bundle)
     pack.add_argument("file", metavar="FILE", type=Path, help="vppd-report.tar.gz; a new file")
     pack.add_argument("--config", type=Path, default=Path(CONFIG), help=f"(default {CONFIG})")
@@ -169,8 +181,9 @@ def _ordering(order: argparse.ArgumentParser) -> None:
         metavar="KW",
         nargs="?",
         default=SHOW,
-        type=power_or_release,
-        help="or `release`; nothing: show",
+        type=power_or_switch,
+        help="or `release`; `on`, `off`: take orders, whoever switched them off, or take none;"
+        " nothing: show",
     )
     order.add_argument("--delta", action="store_true", help="on top of the base; plus is up")
     order.add_argument("--ramp", type=power_kw, metavar="KW_PER_S", help="move no faster")
@@ -218,6 +231,11 @@ def _acts(method: str, target: str) -> Callable[[Words], int]:
     return lambda words: _do(words, (method, target, {}), tables.acted)
 
 
+def _reload(words: Words) -> int:
+    body = {"dry_run": True} if words.dry_run else {}
+    return _do(words, ("POST", "/v1/reload", body), tables.reloaded)
+
+
 def _unit(words: Words) -> int:
     return _do(words, ("GET", f"/v1/units/{quote(words.unit, '')}", None), tables.unit)
 
@@ -263,6 +281,9 @@ def _order(words: Words) -> int:
         return _do(words, ("GET", "/v1/orders", None), order_lines.orders)
     if words.power_kw is None:
         return _do(words, ("DELETE", "/v1/orders", None), order_lines.orders)
+    if words.power_kw in SWITCHES:
+        on = {"enabled": words.power_kw == "on"}
+        return _do(words, ("POST", "/v1/orders/switch", on), order_lines.orders)
     body = {
         "kind": "delta" if words.delta else "absolute",
         "power_kw": words.power_kw,

@@ -14,10 +14,11 @@ import click
 from vppd import config as configuration
 from vppd.cli.backtest_command import backtest_command
 from vppd.cli.day_command import day_command
+from vppd.cli.dropins import dropins_command
 from vppd.cli.journal_commands import audit_group, backup_command, export_command
 from vppd.cli.market_commands import market_group
 from vppd.cli.money_commands import audit_command, cerc_command, market_command, settle_command
-from vppd.cli.report_options import (
+from vppd.cli.report.options import (
     STATE_DIR,
     format_option,
     give,
@@ -118,13 +119,15 @@ def fault(plant: Path, clear: bool, name: str, target: str, parameters: tuple[st
 @main.command(short_help="Judge the configuration; --live: the devices too.")
 @_config
 @click.option("--live", is_flag=True, help="then ask every configured device, read-only")
+@click.option("--reload", "reloads", is_flag=True, help="then list what a reload cannot change")
 @click.option("--json", "as_json", is_flag=True, help="with --live: the devices as JSON")
 @click.option("--socket", type=_file, default=SOCKET, help="with --live: where a daemon listens")
-def check(config_dir: Path, live: bool, as_json: bool, socket: Path) -> None:
+def check(config_dir: Path, live: bool, reloads: bool, as_json: bool, socket: Path) -> None:
     """Show everything that is wrong or odd in the configuration; exit 1 when it cannot start.
 
     With --live every configured device is asked too, without writing anything; exit 1 when one of
-    them is wrong.
+    them is wrong. With --reload it says what `vppctl reload` and `systemctl reload` cannot change,
+    and why; `vppctl reload --dry-run` asks the running daemon.
     """
     loaded = configuration.load(config_dir)
     findings = (*loaded.findings, *_schedule_findings(config_dir, loaded))
@@ -132,6 +135,11 @@ def check(config_dir: Path, live: bool, as_json: bool, socket: Path) -> None:
     click.echo(f"{config_dir}: {_verdict(loaded.settings, findings)}", err=as_json)
     if loaded.settings is None:
         sys.exit(1)
+    if reloads:
+        from vppd.reload.rules import RESTART_ONLY  # noqa: PLC0415 - check alone loads no layer
+
+        click.echo("all can be reloaded but:")
+        click.echo("\n".join(f"  {each}" for each in RESTART_ONLY))
     if live:
         sys.exit(_check_live(loaded.settings, as_json, socket))
 
@@ -206,7 +214,7 @@ def discover(target: str | None, serial: str | None, output: Path | None, **how:
 def report(context: click.Context, sql: bool) -> None:
     """What the journal proves: frequency events and months, from its rows alone."""
     if sql:
-        from vppd.cli.report_sql import published  # noqa: PLC0415 - only reports need it
+        from vppd.cli.report.sql import published  # noqa: PLC0415 - only reports need it
         from vppd.core.response_rules import TABLES  # noqa: PLC0415
 
         click.echo(published(TABLES[-1]))
@@ -219,6 +227,7 @@ for _command in (day_command, market_command, cerc_command, audit_command):
 main.add_command(settle_command)
 main.add_command(backtest_command)
 main.add_command(market_group)
+main.add_command(dropins_command)
 for _command in (audit_group, backup_command, export_command):
     main.add_command(_command)
 
@@ -231,7 +240,7 @@ for _command in (audit_group, backup_command, export_command):
 @output_option
 def report_event(id_: str, state: Path, timezone: str, form: str, output: Path | None) -> None:
     """Figures and verdicts of event ID; csv gives its 100 ms rows."""
-    from vppd.cli.report import event_report  # noqa: PLC0415
+    from vppd.cli.report.command import event_report  # noqa: PLC0415
 
     try:
         give(event_report(state, id_, _zone_of(timezone), form), output)
@@ -249,7 +258,7 @@ def report_frequency(
     month: datetime, state: Path, timezone: str, form: str, output: Path | None
 ) -> None:
     """Each day's time in, below and above the band, and the month's events."""
-    from vppd.cli.report import frequency_report  # noqa: PLC0415
+    from vppd.cli.report.command import frequency_report  # noqa: PLC0415
 
     try:
         give(frequency_report(state, month.date(), _zone_of(timezone), form), output)
@@ -262,7 +271,7 @@ def report_frequency(
 @zone_option
 def report_events(state: Path, timezone: str) -> None:
     """Every frequency event of the journal, oldest first."""
-    from vppd.cli.report import events_report  # noqa: PLC0415
+    from vppd.cli.report.command import events_report  # noqa: PLC0415
 
     try:
         lines = events_report(state, _zone_of(timezone))

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vppd.config.aggregator_rules import aggregating
 from vppd.config.dbc import bus_rules
 from vppd.config.devices import models
 from vppd.config.document import Block, Document, Finding, Loaded
+from vppd.config.grid_rules import GRID_RULES
 from vppd.config.market_rules import MARKET_RULES
 from vppd.config.oddities import ODDITIES
+from vppd.config.openings import shut_out_here
 from vppd.config.reference import FILES, UNWRAPPED, keys_of, missing, nearest
 from vppd.config.rules import RULES, judge
 from vppd.config.schema import adapter_of, validated
@@ -35,10 +38,11 @@ def load(directory: Path) -> Loaded:
     known, findings = models(directory, documents["field.yaml"], parts)
     settings = Settings(**parts, **known, config_dir=str(directory))
     sections = {name: documents[file] for file, names in FILES.items() for name in names}
-    rules = (*RULES, *MARKET_RULES, bus_rules, *ODDITIES)
+    rules = (*RULES, *GRID_RULES, *MARKET_RULES, bus_rules, aggregating, *ODDITIES)
     judge(sections, (breach for rule in rules for breach in rule(settings)))
     found = [each for document in documents.values() for each in document.in_order()]
     found += [*findings, *_strangers(directory)]
+    found += [Finding("warning", *each) for each in shut_out_here(directory, settings)]
     fine = all(each.level == "warning" for each in found)
     return Loaded(settings if fine else None, tuple(found))
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from vppd.config.document import KeyPath
 from vppd.config.rules import Breach, broken
+from vppd.core.model import SITE
 from vppd.core.settings import Settings
 
 ENABLED: KeyPath = ("market", "enabled")
@@ -54,6 +55,10 @@ def _odd_trading(settings: Settings) -> Iterator[Breach]:
     if settings.mode == "hardware" and settings.meter is None:
         text = "no site meter: blocks are accounted by what units measure of themselves"
         yield Breach("warning", text, (ENABLED,))
+    forecast = market.forecast
+    if forecast.load and forecast.load.unit == SITE and settings.meter is None:
+        text = "no site meter tells the load: constant_kw is all that is foreseen"
+        yield Breach("warning", text, (("market", "forecast", "load"), ENABLED))
     least_mw = min(market.dam_terms.min_mw, market.rtm_terms.min_mw)
     rated_mw = sum(unit.rated_power_kw for unit in settings.units) / 1000.0
     if rated_mw < least_mw:
@@ -61,8 +66,17 @@ def _odd_trading(settings: Settings) -> Iterator[Breach]:
         yield Breach("warning", text, (ENABLED,))
 
 
+def _foreseen(settings: Settings) -> Iterator[Breach]:
+    """Solar is taken out of the load, so there must be one."""
+    at: KeyPath = ("market", "forecast", "solar")
+    forecast = settings.market.forecast
+    if settings.market.enabled and forecast.solar and not forecast.load:
+        yield broken(at, "solar is foreseen beside the load: give forecast.load too", ENABLED)
+
+
 MARKET_RULES: tuple[Callable[[Settings], Iterator[Breach]], ...] = (
     _reachable,
     _window,
+    _foreseen,
     _odd_trading,
 )

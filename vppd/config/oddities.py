@@ -42,7 +42,7 @@ def _ratings(settings: Settings) -> list[KeyPath]:
 
 
 def _units(settings: Settings) -> Iterator[Breach]:
-    for index, unit in enumerate(settings.units):
+    for index, unit in enumerate(settings.units if settings.role == "site" else ()):
         base = ("units", index)
         yield from _rating(base, unit)
         yield from _charging_cold(base, unit)

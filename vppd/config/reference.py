@@ -22,8 +22,8 @@ from vppd.core.settings_market import DAY, HHMM
 
 FILES: Mapping[str, tuple[str, ...]] = {
     "vppd.yaml": (
-        *("site", "mode", "journal", "recorder", "api", "clock", "simulation", "mqtt", "metrics"),
-        "web",
+        *("site", "mode", "role", "aggregator", "journal", "recorder", "api", "clock"),
+        *("simulation", "mqtt", "metrics", "web"),
     ),
     "field.yaml": ("units", "interlock_inputs", "meter"),
     "campus.yaml": ("country", "dispatch", "rules"),

@@ -120,8 +120,8 @@ def _in_time(path: KeyPath, poll_s: float, profile: DeviceProfile | None) -> Ite
 
 
 def _somebody_obeys(settings: Settings) -> Iterator[Breach]:
-    """A unit needs a device that measures it and takes its setpoints."""
-    for index, unit in enumerate(settings.units):
+    """A unit needs a device that measures it and takes its setpoints; a site has its own."""
+    for index, unit in enumerate(settings.units if settings.role == "site" else ()):
         if unit.modbus is None and unit.inverter is None:
             text = "give modbus (the battery's controller), inverter (SunSpec), or both"
             yield broken(("units", index, "modbus"), text, ("units", index, "inverter"))

@@ -100,6 +100,9 @@ class Code(StrEnum):
     BUS_OFF = "bus_off"
     METER_SILENT = "meter_silent"
     DEVICE_DISABLED = "device_disabled"
+    NOT_OURS = "not_ours"
+    DELIVERED = "delivered"
+    RELOADING = "reloading"
     # campus and frequency
     SHARE = "share"
     ROOM = "room"
@@ -132,6 +135,7 @@ class Code(StrEnum):
     PMU_LOST = "pmu_lost"
     PMU_TIME = "pmu_time"
     PMU_FROZEN = "pmu_frozen"
+    PMU_FLOOD = "pmu_flood"
     RESERVE = "reserve"
     AUXILIARY = "auxiliary"
     RESERVE_LOW = "reserve_low"
@@ -251,6 +255,9 @@ MEANINGS: dict[Code, Meaning] = {
     Code.DEVICE_DISABLED: Meaning(
         _C, "the device says it is off though told on", "local mode? vppctl disable, enable UNIT"
     ),
+    Code.NOT_OURS: Meaning(_I, "another aggregator of the group commands this site"),
+    Code.DELIVERED: Meaning(_I, "what a site was ordered over some time, and what it delivered"),
+    Code.RELOADING: Meaning(_I, "moves by its ramp into what a new configuration allows"),
     Code.SHARE: Meaning(_I, "the unit's share of the site"),
     Code.ROOM: Meaning(_W, "the units together cannot give what is owed"),
     Code.DROOP_RAMP: Meaning(_I, "droop moves no faster than droop.ramp_kw_per_s"),
@@ -287,6 +294,7 @@ MEANINGS: dict[Code, Meaning] = {
     Code.FREQUENCY_EVENT: Meaning(_I, "a frequency event ended", "vppd report event ID"),
     Code.PMU_LOST: Meaning(_C, "a frequency source does not answer"),
     Code.PMU_TIME: Meaning(_W, "a frequency source's time is off"),
+    Code.PMU_FLOOD: Meaning(_W, "a frequency source sends more than may be read, and is left"),
     Code.PMU_FROZEN: Meaning(_C, "a frequency source repeats one value under new time stamps"),
     Code.AUXILIARY: Meaning(_I, "what the buildings take for themselves"),
     Code.RESERVE: Meaning(_I, "the minimum reserve margin is kept back"),

@@ -1,6 +1,6 @@
 """A unit as the rules and the shares see it: settings and models boiled down to what they need."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from vppd.core.bms import BmsProfile
 from vppd.core.model import Point, UnitId
@@ -11,6 +11,13 @@ from vppd.core.settings import SafetySettings, UnitSettings
 INVERTER_POINTS = frozenset({Point.INVERTER_KW, Point.INVERTER_STATE, Point.INVERTER_FAULT_BITS})
 DEVICE_LIMITS = frozenset({Point.DISCHARGE_MAX_KW, Point.CHARGE_MAX_KW, Point.APPARENT_MAX_KVA})
 # What an inverter may know of its battery; whether it does is known when it is found.
+# What is judged of a site that is a unit of an aggregator: the rest is the site's own affair.
+SITE_POINTS = DEVICE_LIMITS | {
+    *(Point.SITE_ONLINE, Point.SITE_OURS),
+    *(Point.AVAILABLE_DISCHARGE_KWH, Point.AVAILABLE_CHARGE_KWH),
+}
+SITE_RAMP_KW_PER_S = 1e6  # none of ours: a site has its own
+SITE_REVERT_S = 60.0  # a lost one may still do what it was ordered so long
 BATTERY_POINTS = frozenset(
     {
         Point.SOH_PCT,
@@ -27,6 +34,11 @@ SOLE = {
     Point.INVERTER_HZ: Point.FREQUENCY_HZ,
     Point.INVERTER_SOC_PCT: Point.SOC_PCT,
 }
+
+
+# What two devices of a unit may both say of its battery.
+SOCS = (Point.SOC_PCT, Point.BMS_SOC_PCT)
+HOTTEST = (Point.TEMPERATURE_C, Point.CELL_MAX_C)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +65,22 @@ class Asset:
     reactive_first: bool = False  # in the apparent-power circle
     reverts: bool = True
     revert_s: float = 5.0  # after so long without a word, if it reverts
+    # those of SOCS and of HOTTEST that it declares
+    socs: tuple[Point, ...] = field(init=False, compare=False, repr=False)
+    hottest: tuple[Point, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, points in (("socs", SOCS), ("hottest", HOTTEST)):
+            object.__setattr__(self, name, tuple(each for each in points if each in self.declared))
 
 
 def asset_of(
     unit: UnitSettings, profile: DeviceProfile | None, bms: BmsProfile | None = None
 ) -> Asset:
-    """What the rules need of a configured unit, its controller's map and its BMS's model."""
+    """What the rules need of a configured unit, its controller's map and its BMS's model. A unit
+    without any device is a site, as an aggregator has them."""
+    if unit.modbus is None and unit.inverter is None and profile is None and bms is None:
+        return _site(unit)
     inverter = unit.inverter
     return Asset(
         id=unit.unit,
@@ -80,6 +102,21 @@ def asset_of(
         reactive_first=unit.reactive_first,
         reverts=inverter is not None or (profile is not None and profile.revert.kind != "none"),
         revert_s=_revert_s(unit, profile),
+    )
+
+
+def _site(unit: UnitSettings) -> Asset:
+    return Asset(
+        id=unit.unit,
+        building=unit.building,
+        rated_kw=unit.rated_power_kw,
+        apparent_kva=unit.rated_apparent_kva or unit.rated_power_kw,
+        energy_kwh=unit.energy_kwh,
+        modules=1,
+        priority=unit.priority,
+        safety=replace(unit.safety, ramp_max_kw_per_s=SITE_RAMP_KW_PER_S),
+        declared=SITE_POINTS,
+        revert_s=SITE_REVERT_S,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from vppd.core.alarms import Code
 
@@ -91,8 +91,15 @@ class Point(StrEnum):
     ENERGY_EXPORT_KWH = "energy_export_kwh"
     ENERGY_IMPORT_KWH = "energy_import_kwh"
     POWER_FACTOR = "power_factor"
+    # of a site that is a unit of an aggregator: 1 yes, 0 no; and its energy within its own limits
+    SITE_ONLINE = "site_online"
+    SITE_OURS = "site_ours"  # whether this aggregator commands it
+    AVAILABLE_DISCHARGE_KWH = "available_discharge_kwh"
+    AVAILABLE_CHARGE_KWH = "available_charge_kwh"
     # of the site, or of one hardware interlock input (1 healthy, 0 not)
     LOAD_KW = "load_kw"  # other load behind the connection; consumption is positive here
+    LOAD_LOW_KW = "load_low_kw"  # the least that it may be, for what limits export
+    LOAD_HIGH_KW = "load_high_kw"  # the most, for what limits import
     HEALTHY = "healthy"
 
 
@@ -258,8 +265,7 @@ class Limit:
             raise ValueError(f"a limit must contain 0: {self.why} {self.low_kw}..{self.high_kw}")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What the tick wants of a unit now. The parts are ramped by different rules at the gate.
     `held_by` are limits on several units that the share kept to already, for the gate to name."""
 

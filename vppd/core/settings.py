@@ -11,6 +11,7 @@ from typing import Literal
 from vppd.core.bms import BmsProfile
 from vppd.core.model import UnitId
 from vppd.core.profile import DeviceProfile, key
+from vppd.core.settings_aggregator import AggregatorSettings
 from vppd.core.settings_campus import CampusRulesSettings
 from vppd.core.settings_evidence import EvidenceSettings
 from vppd.core.settings_journal import DiskSettings, KeepSettings
@@ -22,6 +23,7 @@ from vppd.core.settings_scada import OrderSettings, ScadaSettings
 from vppd.core.settings_sources import SourceSettings
 from vppd.core.settings_web import MetricsSettings, WebSettings
 
+SITE_ROW_S = 900.0
 ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 
@@ -438,6 +440,10 @@ class Settings:
     mode: Literal["simulation", "hil", "hardware"] = key(
         "simulation: vppd starts its own plant; hil: only the units marked simulate; hardware: none"
     )
+    role: Literal["site", "aggregator"] = key(
+        "aggregator: the units are sites, which are heard and ordered over a broker", "site"
+    )
+    aggregator: AggregatorSettings = key("how sites are heard and ordered", AggregatorSettings)
     journal: JournalSettings = key("what is remembered", JournalSettings)
     recorder: RecorderSettings = key("what is kept for replay", RecorderSettings)
     api: ApiSettings = key("who may ask on the socket", ApiSettings)
@@ -477,6 +483,13 @@ class Settings:
     profiles: dict[str, DeviceProfile]
     bms_profiles: dict[str, BmsProfile] = field(default_factory=dict)
     config_dir: str = ""
+
+    @property
+    def reading_row_s(self) -> float:
+        """How often at most a value is written down: seldom where the units are sites, which keep
+        every second of their own."""
+        row_s = self.journal.reading_row_s
+        return row_s if self.role == "site" else max(row_s, SITE_ROW_S)
 
     def profile_of(self, unit: UnitSettings) -> DeviceProfile | None:
         """The register map of a unit's own controller, where it has one."""

@@ -40,6 +40,9 @@ class WireSettings:
     date: str = key("delivery date", "DeliveryDate")
     session: str = key("real-time session, 0 for the day-ahead", "SessionId")
     orders: str = key("curves of a bid", "Orders")
+    whole_orders: str = key(
+        "bids for several blocks, all or none; from and to span them", "BlockOrders"
+    )
     since: str = key("a block begins, HH:MM", "FromPeriodId")
     until: str = key("a block ends, HH:MM, the last at 24:00", "ToPeriodId")
     side: str = key("sell or buy", "Side")

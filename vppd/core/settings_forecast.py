@@ -6,7 +6,37 @@ market/solving/forecast) and is no key: whoever changes it should measure again.
 
 from dataclasses import dataclass
 
+from vppd.core.model import Point
 from vppd.core.profile import key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadSettings:
+    """Other load and sources behind the connection: foreseen from the journal's quarters of an
+    hour, so that bids leave room for them beside the connection's limits."""
+
+    unit: str = key("whose rows tell it: the site, by its meter, or a device's id", "site")
+    point: Point = key("which of its points, + is consumption", Point.LOAD_KW)
+    constant_kw: float = key("taken instead where no row tells it; + is consumption", 0.0)
+    quantile_pct: float = key(
+        "bids leave room for all but so rare: on each side 95 is one in twenty", 95.0, ge=50, lt=100
+    )
+    history_days: int = key("so many days of rows are learned from", 60, ge=3, le=400)
+    fresh_days: int = key(
+        "all models are trusted while the newest whole day lies so near before", 4, ge=1, le=14
+    )
+    oldest_days: int = key("older rows than this are no forecast at all", 7, ge=1, le=60)
+    renew_min: float = key("it is made again so often", 60.0, ge=1, le=1440)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolarSettings:
+    """Solar behind the same connection with a meter or an inverter of its own: foreseen apart from
+    the load, which then counts without it."""
+
+    unit: str = key("whose rows tell it: a device's id")
+    point: Point = key("which of its points, + is what it gives", Point.POWER_KW)
+    peak_kw: float = key("it never gives more", gt=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +63,12 @@ class ForecastSettings:
     )
     rtm_least_days: int = key(
         "with fewer days of them real time only repairs what is held", 7, ge=1, le=60
+    )
+    load: LoadSettings | None = key(
+        "other load behind the connection is foreseen (null: it is not, and there is none)", None
+    )
+    solar: SolarSettings | None = key(
+        "and solar apart from it (null: where there is any, it is in the load)", None
     )
 
     rest_day_ratio: float = 0.3  # a working day counts so much for a rest day and the reverse

@@ -66,6 +66,11 @@ class TermsSettings:
     max_pairs: int = key("price-quantity pairs of one block", 49, ge=2, le=1000)
     fee_rs_per_mwh: float = key("each side", 20.0, ge=0)
     loss_pct: float = key("transmission losses borne at the regional periphery", 0.0, ge=0, lt=50)
+    block_bids: int = key(
+        "bids for several blocks, all or none, in one book (0: the product has none)", 20, ge=0
+    )
+    block_bid_min_blocks: int = key("fewest blocks of such a bid", 1, ge=1, le=96)
+    block_bid_max_blocks: int = key("most blocks of such a bid", 96, ge=1, le=96)
     effective_from: str = key("these terms hold from this day on", "2023-04-04", pattern=DAY)
     source: str = key("where they were read", "secondary texts; the exchange's own not read")
     verified: bool = key("somebody compared them with the exchange's circulars", False)
@@ -146,3 +151,9 @@ class MarketSettings:
     rtm_terms: TermsSettings = key("of the real-time market", TermsSettings)
     forecast: ForecastSettings = key("of prices", ForecastSettings)
     settlement_rule: str = key("deviation settlement: a table of vppd settle --rules", "dsm-2024")
+    reference_rate_p_per_kwh: float | None = key(
+        "that deviation is priced with, where it is known (null: the plain mean of the day's "
+        "day-ahead prices stands in); unverified either way",
+        None,
+        ge=0,
+    )

@@ -1,7 +1,7 @@
 """From settings to what talks to devices: links, buses, and who writes which unit."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from vppd.core.asset import read_backs
@@ -12,7 +12,7 @@ from vppd.core.settings import InputModbusSettings, MeterSettings, Settings, Uni
 from vppd.field.bms import CanCounters
 from vppd.field.drivers.actuator import ModbusActuator
 from vppd.field.drivers.can import CanBus
-from vppd.field.drivers.link import Link
+from vppd.field.drivers.link import Link, Member
 from vppd.field.drivers.modbus import Endpoint, quiet_pymodbus
 from vppd.field.drivers.sunspec import SunSpecDevice
 from vppd.field.hear import Bms
@@ -25,6 +25,24 @@ MULTIPLIED = frozenset(
 GOLDEN_SHARE = 0.6180339887498949  # multiples of it, modulo 1, are spread evenly for any count
 
 
+@dataclass(frozen=True, slots=True)
+class Berth:
+    """One device on its connection; `owner` is its unit, the meter, or input:ID."""
+
+    owner: UnitId
+    line: Link | CanBus
+    member: Member | Bms
+    presence: Presence
+
+    def join(self) -> None:
+        """Take its place: its connection asks it from now on."""
+        self.line.join(self.member)  # type: ignore[arg-type]
+
+    def leave(self) -> None:
+        """Give its place up: it is asked no more."""
+        self.line.leave(self.member)  # type: ignore[arg-type]
+
+
 @dataclass(slots=True)
 class Field:
     """All that talks to devices: every link and bus has one owner, its `run`."""
@@ -34,6 +52,7 @@ class Field:
     actuators: dict[UnitId, Actuator] = field(default_factory=dict)
     inverters: dict[UnitId, SunSpecDevice] = field(default_factory=dict)
     presences: list[Presence] = field(default_factory=list)
+    berths: list[Berth] = field(default_factory=list)
 
     def counters(self) -> Mapping[UnitId, Counters | CanCounters]:
         """What became of the requests to each device, and of each BMS's frames, for status."""
@@ -57,27 +76,55 @@ def build(settings: Settings, board: Board, clock: Clock, report: Report) -> Fie
     profile cannot be read or written as it says.
     """
     quiet_pymodbus()
-    builder = _Builder(settings, board, clock, report)
-    for unit in settings.units:
-        builder.controller(unit)
-        builder.inverter(unit)
-        builder.bms(unit)
-    if settings.meter is not None:
-        builder.meter(settings.meter)
-    for interlock in settings.interlock_inputs:
-        member = InterlockInput(interlock, board, clock, report, next(builder.phases))
-        builder.link(interlock.modbus).members.append(member)
-        builder.made.presences.append(member.presence)
+    builder = Builder(settings, board, clock, report)
+    builder.build(lambda _: True)
+    for berth in builder.made.berths:
+        berth.join()
     return builder.made
 
 
-class _Builder:
+class Builder:
+    """Makes devices; none of them has its place on its connection yet."""
+
     def __init__(self, settings: Settings, board: Board, clock: Clock, report: Report) -> None:
         self.made = Field()
         self.phases = (index * GOLDEN_SHARE % 1.0 for index in itertools.count())
         self._settings, self._board, self._clock, self._report = settings, board, clock, report
         self._links: dict[str, Link] = {}
+        self._spare: list[Link] = []
         self._buses: dict[tuple[str, str], tuple[CanBus, tuple[int, int]]] = {}
+
+    def build(self, wanted: Callable[[UnitId], bool]) -> None:
+        """The devices of these owners. Raises ValueError as `build` does."""
+        for unit in self._settings.units:
+            if wanted(unit.unit):
+                self.controller(unit)
+                self.inverter(unit)
+                self.bms(unit)
+        if self._settings.meter is not None and wanted(METER):
+            self.meter(self._settings.meter)
+        for interlock in self._settings.interlock_inputs:
+            if wanted(owner := UnitId(f"input:{interlock.id}")):
+                member = InterlockInput(
+                    interlock, self._board, self._clock, self._report, next(self.phases)
+                )
+                self.made.presences.append(member.presence)
+                self._put(owner, self.link(interlock.modbus), member, member.presence)
+
+    def share(self, lines: Iterable[Link | CanBus], spare: Iterable[Link | CanBus] = ()) -> None:
+        """Connections that are there already; `spare` ones may be used as they are, or not."""
+        self._spare = [each for each in spare if isinstance(each, Link)]
+        for line in lines:
+            if isinstance(line, Link):
+                self._links[str(line.endpoint)] = line
+            else:
+                speed = line.bitrate, line.serial_baudrate
+                self._buses[line.interface, line.channel] = line, speed
+
+    def _put(
+        self, owner: UnitId, line: Link | CanBus, member: Member | Bms, presence: Presence
+    ) -> None:
+        self.made.berths.append(Berth(owner, line, member, presence))
 
     def controller(self, unit: UnitSettings) -> None:
         """Its own Modbus controller; beside an inverter, which takes the setpoints, only read."""
@@ -106,7 +153,7 @@ class _Builder:
             energy_kwh=unit.energy_kwh,
             modules=unit.modules_parallel,
         )
-        link.members.append(device)
+        self._put(unit.unit, link, device, presence)
 
     def inverter(self, unit: UnitSettings) -> None:
         """Its SunSpec inverter, which takes the setpoints."""
@@ -118,7 +165,7 @@ class _Builder:
             unit, self._board, self._clock, self._report, presence, next(self.phases)
         )
         device.actuator.wake = link.wake
-        link.members.append(device)
+        self._put(unit.unit, link, device, presence)
         self.made.inverters[unit.unit] = device
         self.made.actuators[unit.unit] = device.actuator
 
@@ -137,11 +184,13 @@ class _Builder:
         if bus_speed != speed:
             raise ValueError(f"{at.channel}: one CAN bus, but different bitrates")
         presence = Presence(UnitId(f"{unit.id}/bms"), self._report)
-        bus.members.append(Bms(unit, model, self._board, self._clock, self._report, presence))
+        member = Bms(unit, model, self._board, self._clock, self._report, presence)
+        self._put(unit.unit, bus, member, presence)
 
     def meter(self, at: MeterSettings) -> None:
         """The meter at the point of connection."""
         profile = multiplied(self._settings.profiles[at.profile], at.ratio)
+        presence = self._presence(METER)
         device = Device(
             METER,
             at,
@@ -149,11 +198,11 @@ class _Builder:
             self._board,
             self._clock,
             self._report,
-            self._presence(METER),
+            presence,
             None,
             next(self.phases),
         )
-        self.link(at).members.append(device)
+        self._put(METER, self.link(at), device, presence)
 
     def link(self, at: Seat | InputModbusSettings) -> Link:
         """The connection that a device is reached by, shared with others there."""
@@ -162,7 +211,8 @@ class _Builder:
             endpoint = Endpoint(None, 0, at.serial, at.baudrate, at.parity, at.stopbits)
         link = self._links.get(str(endpoint))
         if link is None:
-            link = self._links[str(endpoint)] = Link(endpoint, self._clock)
+            spare = (each for each in self._spare if each.endpoint == endpoint)
+            link = self._links[str(endpoint)] = next(spare, None) or Link(endpoint, self._clock)
             self.made.links.append(link)
         if link.endpoint != endpoint:
             raise ValueError(f"{endpoint}: one serial line, but different line settings")

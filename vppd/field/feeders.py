@@ -86,7 +86,14 @@ class Feeders:
             worst = "the worst is assumed" if meter.required else "no other load is assumed"
             tell(Code.METER_SILENT, METER, load_kw is None, worst)
         if load_kw is not None:
-            return load_kw, load_kw
+            high_kw, low_kw = (
+                now.fresh(SITE, Point.LOAD_HIGH_KW),
+                now.fresh(SITE, Point.LOAD_LOW_KW),
+            )
+            return (
+                load_kw if high_kw is None else max(high_kw, load_kw),
+                load_kw if low_kw is None else min(low_kw, load_kw),
+            )
         metered = (SITE, Point.LOAD_KW) in now.readings
         if not (metered if meter is None else meter.required):
             return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from vppd.core.alarms import Code
 from vppd.core.asset import Asset
-from vppd.core.envelope import circle, clamp, intersect, ramp
+from vppd.core.envelope import circle, clamp, intersect
 from vppd.core.model import (
     METER,
     SITE,
@@ -29,13 +29,16 @@ from vppd.core.model import (
 )
 from vppd.core.ports import Actuator, Clock
 from vppd.field.audit import Audit, told
-from vppd.field.bounds import shutter, spared, up_to
+from vppd.field.bounds import shutter, spared
+from vppd.field.closing import Closing
 from vppd.field.feeders import Feeder, Feeders, fit_active, fit_reactive, quiet
-from vppd.field.interlocks import RULES, needs
+from vppd.field.interlocks import RULES
 from vppd.field.latches import HELD, Latch, Latches
 from vppd.field.memory import GateMemory, remembered, remind
+from vppd.field.ramps import ramped_kw, ramps, reach_kw
 from vppd.field.rule import Look, Rule, Verdict, applying
-from vppd.field.standing import Standing, parts_of, since_s
+from vppd.field.standing import Standing, parts_of
+from vppd.field.succession import learn, succeed, ward_of
 from vppd.field.ward import Want, Ward, ghost_kw, limits_of, state_of, want
 from vppd.spine.recorder import UNRECORDED, Unrecorded
 from vppd.spine.tape import Act
@@ -74,25 +77,14 @@ class Gate:
     ) -> None:
         """`inputs` maps each hardware interlock to its scope; `tape` is told of every call."""
         self._clock, self._latches, self._audit, self._feeders = clock, latches, audit, feeders
-        self._tape, self._rules = tape, rules
-        self._inputs = dict(inputs)
+        self._tape, self._rules, self._inputs = tape, rules, dict(inputs)
+        self._closings: dict[UnitId, Closing] = {}
         self._judged: Snapshot | None = None
         self._stopping = False
         self._dead = False
         self._started_s = self._asked_s = clock.now_s()
         self._silent: dict[str, list[Limit]] = {}
-        self._units: dict[UnitId, Ward] = {}
-        for asset in assets:
-            applicable = applying(rules, asset)
-            beside = Point.INVERTER_KW in asset.declared
-            power = Point.INVERTER_KW if beside else Point.POWER_KW
-            standing = Standing(asset.id, audit.alarm, self._trip_unit, self._asked_s, power)
-            actuator = None if asset.read_only else actuators.get(asset.id)
-            missing = set(needs(asset, applicable))
-            rating = Limit(-asset.rated_kw, asset.rated_kw, Code.RATING, "", asset.apparent_kva)
-            self._units[asset.id] = Ward(asset, actuator, applicable, rating, standing, missing)
-            if not asset.reverts:
-                audit.alarm(Code.NO_REVERT, asset.id, True, "")
+        self._units = {asset.id: self._ward(asset, actuators.get(asset.id)) for asset in assets}
         for latch in latches.all():
             if latch.code not in HELD:
                 audit.resume(latch.code, UnitId(latch.scope), latch.text, latch.since)
@@ -229,15 +221,7 @@ class Gate:
         """How far each unit's ramp can take its base now, kW in and out, from what was
         acknowledged."""
         self.room(now)
-        reaches: dict[UnitId, tuple[float, float]] = {}
-        for id_, unit in self._units.items():
-            acked = unit.standing.acked
-            step_kw = unit.asset.safety.ramp_max_kw_per_s * since_s(now, acked)
-            reaches[id_] = (
-                max(-acked.base_kw, 0.0) + step_kw,
-                max(acked.base_kw, 0.0) + step_kw,
-            )
-        return reaches
+        return {id_: reach_kw(now, unit) for id_, unit in self._units.items()}
 
     def submit(self, now: Snapshot, requests: Iterable[Request]) -> Sequence[Cleared]:
         """Decide on the whole site at one instant, hand the answers to the writers, audit them."""
@@ -266,31 +250,69 @@ class Gate:
             if unit.actuator is not None and not unit.standing.released
         ]
 
+    # ---- another configuration ----------------------------------------------------------------
+
+    def close_in(self, closings: Sequence[Closing]) -> None:
+        """From now on these, and no others from before, narrow their units beside all that holds;
+        until another configuration is adopted."""
+        self._note("close_in", *closings)
+        self._judged = None
+        self._closings = {each.unit: each for each in closings}
+
+    def adopt(
+        self,
+        assets: Sequence[Asset],
+        actuators: Mapping[UnitId, Actuator],
+        inputs: Mapping[UnitId, str],
+        feeders: Feeders,
+    ) -> None:
+        """Judge another site from now on. A unit that keeps its actuator goes on where it is, with
+        all that is remembered of it; another begins as at a start, and may do nothing before all
+        that its rules need was read. One that is gone is commanded no more: bring it to 0 first."""
+        self._judged, self._closings = None, {}
+        self._feeders, self._inputs, before = feeders, dict(inputs), self._units
+        self._units = {asset.id: self._ward(asset, actuators.get(asset.id)) for asset in assets}
+        for id_, old in before.items():
+            new = self._units.get(id_)
+            if new is not None and new.actuator is old.actuator:
+                succeed(new, old, self._rules)
+            else:
+                self._audit.violations(id_, ())
+        self.decisions = {id_: each for id_, each in self.decisions.items() if id_ in self._units}
+
     # ---- what a recording needs ---------------------------------------------------------------
 
     def memory(self) -> GateMemory:
         """All it remembers from call to call."""
         units = {id_: remembered(unit) for id_, unit in self._units.items()}
         own = self._started_s, self._asked_s, self._stopping, self._dead
-        return GateMemory(*own, self._latches.all(), self._latches.all_given(), units)
+        held = self._latches.all(), self._latches.all_given()
+        return GateMemory(*own, *held, units, tuple(self._closings.values()))
 
     def remember(self, memory: GateMemory) -> None:
         """Go on where another gate of the same units was."""
         self._started_s, self._asked_s = memory.started_s, memory.asked_s
         self._stopping, self._dead, self._judged = memory.stopping, memory.dead, None
         self._latches.remember(memory.latches, memory.given)
+        self._closings = {each.unit: each for each in memory.closings}
         for id_, known in memory.units.items():
             if (unit := self._units.get(id_)) is not None:
                 remind(unit, known)
                 unit.rules = applying(self._rules, unit.asset)
 
-    def _note(self, act: str, *words: str, now: Snapshot | None = None) -> float:
+    def _note(self, act: str, *words: str | Closing, now: Snapshot | None = None) -> float:
         """Tell the recorder what is done; when that was."""
         now_s = self._clock.now_s()
         self._tape.act(Act(now_s, self._clock.utc(), act, words, now))
         return now_s
 
     # ---- inside -------------------------------------------------------------------------------
+
+    def _ward(self, asset: Asset, actuator: Actuator | None) -> Ward:
+        if not asset.reverts:
+            self._audit.alarm(Code.NO_REVERT, asset.id, True, "")
+        now_s = self._clock.now_s()
+        return ward_of(asset, actuator, self._rules, self._audit.alarm, self._trip_unit, now_s)
 
     def _trip_unit(self, unit: UnitId, code: Code, text: str) -> None:
         self._trip(unit, code, text, "vppd")
@@ -311,19 +333,9 @@ class Gate:
             elif value != 1.0:
                 self._trip(scope, Code.INTERLOCK_INPUT, f"{name} is not healthy", "vppd")
 
-    def _learn(self, unit: Ward, now: Snapshot) -> None:
-        """What an inverter turned out to know of its battery is judged from now on."""
-        asset = unit.asset
-        shown = {point for point in asset.may_show if (asset.id, point) in now.readings}
-        if shown:
-            unit.asset = replace(
-                asset, declared=asset.declared | shown, may_show=asset.may_show - shown
-            )
-            unit.rules = applying(self._rules, unit.asset)
-
     def _judge(self, unit: Ward, now: Snapshot) -> None:
         if unit.asset.may_show:
-            self._learn(unit, now)
+            learn(unit, now, self._rules)
         look, remembered = Look(now, unit.asset, unit.frequency_kw), unit.notes
         verdicts: list[Verdict] = []
         for rule in unit.rules:
@@ -341,8 +353,10 @@ class Gate:
         unit.verdicts = tuple(verdicts)
         self._see(unit, now)
         limits = limits_of(unit, self._latches, self._silent, stopping=self._stopping)
-        unit.limits = tuple(limits)
-        unit.room = intersect(unit.limits)
+        closing = self._closings.get(unit.asset.id)
+        limits = (*limits, closing.limit(now.now_s)) if closing is not None else tuple(limits)
+        if limits != unit.limits:
+            unit.limits, unit.room = limits, intersect(limits)
         self._audit.violations(unit.asset.id, told(verdicts, starting=bool(unit.missing)))
 
     def _see(self, unit: Ward, now: Snapshot) -> None:
@@ -382,7 +396,7 @@ class Gate:
         broken: list[Exception] = []
         for unit, request, cleared in fitted:
             unit.frequency_kw = request.frequency_kw if math.isfinite(request.frequency_kw) else 0.0
-            base_kw = self._ramped_kw(now, unit, request)
+            base_kw = ramped_kw(now, unit, request)
             unit.standing.offered(parts_of(request, base_kw, cleared))
             try:
                 if unit.actuator is not None and not self._left_alone(unit):
@@ -413,7 +427,7 @@ class Gate:
         request = request or Request(unit.asset.id, 0.0, 0.0)
         asked_kw = request.base_kw + request.frequency_kw
         held = self._held(unit)
-        limits = [*held, *self._ramps(now, unit, request)]
+        limits = [*held, *ramps(now, unit, request)]
         power_kw, clamps = clamp(asked_kw, limits)
         clamps = clamps or tuple(spared(asked_kw, asked_kw or site_kw, held))
         clamps += tuple(Clamp(one.why, power_kw, power_kw, one.detail) for one in request.held_by)
@@ -448,26 +462,6 @@ class Gate:
     def _held(self, unit: Ward) -> tuple[Limit, ...]:
         """What limits a unit, and the dead man, who does not wait for the next judgement."""
         return (*unit.limits, Limit(0.0, 0.0, Code.DEAD_MAN)) if self._dead else unit.limits
-
-    def _ramps(self, now: Snapshot, unit: Ward, request: Request) -> Iterable[Limit]:
-        """Ramps are limits too: away from 0 at most a step beyond what was acknowledged."""
-        asked_kw = request.base_kw + request.frequency_kw
-        if not math.isfinite(asked_kw):
-            return
-        base_kw = self._ramped_kw(now, unit, request)
-        if base_kw != request.base_kw:
-            yield up_to(base_kw + request.frequency_kw, asked_kw, Code.RAMP)
-        device_ramp, acked = unit.asset.safety.device_ramp_kw_per_s, unit.standing.acked
-        if device_ramp is not None:
-            from_kw = acked.base_kw + acked.frequency_kw
-            step_kw = device_ramp * since_s(now, acked)
-            yield up_to(ramp(from_kw, asked_kw, step_kw), asked_kw, Code.DEVICE_RAMP)
-
-    def _ramped_kw(self, now: Snapshot, unit: Ward, request: Request) -> float:
-        """How much of the base asked the safety ramp has reached."""
-        acked = unit.standing.acked
-        step_kw = unit.asset.safety.ramp_max_kw_per_s * since_s(now, acked)
-        return ramp(acked.base_kw, request.base_kw, step_kw)
 
     def _fit(
         self, now: Snapshot, drafts: Sequence[tuple[Ward, Request, Cleared]]

@@ -28,6 +28,7 @@ from vppd.field.interlocks_inverter import (
     inverter_fault,
     power_disagrees,
 )
+from vppd.field.interlocks_site import site_heard, site_ours
 from vppd.field.rule import (
     BLIND,
     COLD,
@@ -470,6 +471,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(Code.POWER_DISAGREES, (Point.INVERTER_KW, Point.POWER_KW), power_disagrees, every=True),
     Rule(Code.READING_FROZEN, (Point.PACK_A, Point.INVERTER_STATE), reading_frozen),
+    Rule(Code.LINK_LOST, (Point.SITE_ONLINE,), site_heard),
+    Rule(Code.NOT_OURS, (Point.SITE_OURS,), site_ours),
     Rule(Code.BMS_DISAGREES, (Point.BMS_SOC_PCT, Point.PACK_V, Point.PACK_A), bms_disagrees),
 )
 ALARM_ONLY = (

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from vppd.core.model import Point, UnitId
+from vppd.field.closing import Closing
 from vppd.field.latches import Latch
 from vppd.field.standing import Standing
 from vppd.field.ward import Ward
@@ -39,6 +40,7 @@ class GateMemory:
     latches: tuple[Latch, ...]
     given: frozenset[UnitId]
     units: Mapping[UnitId, WardMemory]
+    closings: tuple[Closing, ...] = ()
 
 
 def remembered(ward: Ward) -> WardMemory:

@@ -15,10 +15,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from vppd.core.alarms import Code
 from vppd.core.asset import Asset
 from vppd.core.measured import power_kw
-from vppd.core.model import METER, SITE, Point, Quality, Reading, Snapshot, UnitId
+from vppd.core.model import (
+    METER,
+    SITE,
+    DeviceReport,
+    Limit,
+    Point,
+    Quality,
+    Reading,
+    Snapshot,
+    UnitId,
+    WriteResult,
+)
 from vppd.core.ports import Board
+from vppd.field.load_range import LoadRange
+from vppd.field.told import Told, may_give_kw
 from vppd.field.traces import KEPT_S, SKEW_S, UnitTrace, line_kw
 
 JUDGED = 3  # readings of the meter: one stray among them is left out
@@ -27,6 +41,8 @@ SHIFTS_S = (-SKEW_S, 0.0, SKEW_S)  # which of these moments the meter shows is n
 LAG_S = 2.0
 STILL_S = 5.0  # unchanged so long after the units moved: three polls and a meter's own averaging
 MOVED_SHARE = 0.02  # of all ratings together: more than a step of a meter behind transformers
+OVER_SHARE = 0.001  # of all ratings together: as much as registers that count in tenths are wrong
+UNLIMITED = Limit(-math.inf, math.inf, Code.CONNECTION)
 REST_S = 300.0  # after so long without movement a meter that stood still is tried again
 
 
@@ -148,19 +164,40 @@ class Estimate:
 
 
 class LoadWatch:
-    """Publishes LOAD_KW of the site whenever the meter was read, and not while the meter stands
-    still though the units' power moves: such a meter is as good as silent."""
+    """Publishes LOAD_KW of the site and its bounds whenever the meter was read, and not while the
+    meter stands still though the units' power moves: such a meter is as good as silent."""
 
     def __init__(
-        self, assets: Sequence[Asset], board: Board, snapshot: Callable[[], Snapshot]
+        self,
+        assets: Sequence[Asset],
+        board: Board,
+        snapshot: Callable[[], Snapshot],
+        limit: Limit = UNLIMITED,
     ) -> None:
+        """`limit` is the connection's."""
         self._assets, self._board, self._snapshot = assets, board, snapshot
+        self._limit = limit
         self._units = {asset.id: UnitTrace(asset) for asset in assets}
+        self._told = {asset.id: Told() for asset in assets}
+        self._range = LoadRange(limit, OVER_SHARE * sum(asset.rated_kw for asset in assets))
         self._meter: deque[Reading] = deque()
         self._moved_kw = MOVED_SHARE * sum(asset.rated_kw for asset in assets)
         self._estimate = Estimate()
         self._heard: frozenset[UnitId] = frozenset()
         self._still: _Still | None = None
+
+    def adopt(self, assets: Sequence[Asset], limit: Limit) -> None:
+        """Other units or another connection stand behind it from now on; of units that stay what
+        was heard counts on."""
+        if list(assets) == list(self._assets) and limit == self._limit:
+            return
+        self._assets, known, told, self._limit = assets, self._units, self._told, limit
+        self._units = {each.id: known.get(each.id) or UnitTrace(each) for each in assets}
+        self._told = {each.id: told.get(each.id) or Told() for each in assets}
+        self._range = LoadRange(limit, OVER_SHARE * sum(asset.rated_kw for asset in assets))
+        self._heard &= self._units.keys()
+        self._moved_kw = MOVED_SHARE * sum(asset.rated_kw for asset in assets)
+        self._still = None
 
     def take(self, message: object) -> None:
         """One message of the bus. A unit that shows no power counts as other source or load."""
@@ -177,18 +214,37 @@ class LoadWatch:
         ):
             self._metered(message)
 
+    def report(self, report: DeviceReport) -> None:
+        """What became of a write to a device."""
+        if isinstance(report, WriteResult) and (told := self._told.get(report.unit)) is not None:
+            told.answered(report)
+
     def _metered(self, meter: Reading) -> None:
         if self._stands_still(meter):
             self._meter.clear()
+            self._range.forget()
             self._estimate = Estimate()
             return
         if self._meter and meter.at_s - self._meter[-1].at_s > meter.max_age_s:
             self._meter.clear()
+            self._range.forget()
         self._meter.append(meter)
         newest = alike(self._newest(meter.at_s))
         self._hear(newest[-1].heard)
         load_kw = self._estimate.judge(newest)
-        self._board.publish(Reading(SITE, Point.LOAD_KW, load_kw, meter.at_s, meter.max_age_s))
+        low_kw, high_kw = self._range.see(meter.value, *self._given_kw(meter.at_s))
+        for point, value_kw in (
+            (Point.LOAD_KW, load_kw),
+            (Point.LOAD_LOW_KW, min(load_kw, low_kw)),
+            (Point.LOAD_HIGH_KW, max(load_kw, high_kw)),
+        ):
+            self._board.publish(Reading(SITE, point, value_kw, meter.at_s, meter.max_age_s))
+
+    def _given_kw(self, at_s: float) -> tuple[float, float]:
+        """The least and the most that the units were giving together at an instant."""
+        units, told = self._units, self._told
+        spans_kw = [may_give_kw(units[id_].heard(at_s), told[id_], at_s) for id_ in units]
+        return sum(low for low, _ in spans_kw), sum(high for _, high in spans_kw)
 
     def _hear(self, heard: frozenset[UnitId]) -> None:
         came_kw = sum(self._units[unit].last_kw() for unit in heard - self._heard)

@@ -10,7 +10,7 @@ asks for discharge. Pure; what it remembers goes in and comes out.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from vppd.core.alarms import Code
@@ -68,13 +68,14 @@ def answer(
     frequency: Frequency | None,
     droop: DroopSettings,
     max_kw: float,
-    fits: Sequence[Fitness],
+    fits: Callable[[], Sequence[Fitness]],
     room: Limit,
     now_s: float,
     memory: DroopMemory,
     ffr: FfrSettings = NO_FFR,
 ) -> DroopAnswer:
-    """One tick of droop. `max_kw` is P_max, `room` what the connection leaves beside the base."""
+    """One tick of droop. `max_kw` is P_max, `room` what the connection leaves beside the base. How
+    fit the units are is asked only where there is something to adapt."""
     dt_s = min(max(now_s - memory.now_s, 0.0), DT_MAX_S)
     step_kw = ramp_of(droop, max_kw) * dt_s
     memory = replace(memory, now_s=now_s)
@@ -113,7 +114,9 @@ def answer(
     asked_kw = part(Code.DROOP_HANDBACK, asked_kw, asked_kw * lasting.kept_share)
     damped_kw = _damped(asked_kw, rocof_hz_per_s, droop, most_kw)
     asked_kw = part(Code.DROOP_DAMPING, asked_kw, damped_kw)
-    asked_kw = adapted(combined(asked_kw, block_kw, ffr), fits, clamps)
+    asked_kw = combined(asked_kw, block_kw, ffr)
+    if asked_kw != 0.0:
+        asked_kw = adapted(asked_kw, fits(), clamps)
     within_kw = min(max(asked_kw, room.low_kw), room.high_kw)
     asked_kw = cut(clamps, Code.DROOP_LOAD, asked_kw, within_kw)
     step_kw += abs(block_kw) / ffr.full_s * dt_s

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from operator import mul
+from typing import NamedTuple
 
 from vppd.core.alarms import Code
 from vppd.core.asset import Asset
@@ -20,8 +21,7 @@ def cut(clamps: list[Clamp], why: Code, before_kw: float, after_kw: float) -> fl
     return after_kw
 
 
-@dataclass(frozen=True, slots=True)
-class Fitness:
+class Fitness(NamedTuple):
     """How much of one unit droop may use, 0 to 1: by state of charge each way, by temperature."""
 
     rated_kw: float
@@ -63,12 +63,10 @@ def adapted(asked_kw: float, fits: Sequence[Fitness], clamps: list[Clamp]) -> fl
     sets the share, and all together give no more than their fit ratings."""
     if not fits or asked_kw == 0.0:
         return asked_kw
-    out = asked_kw > 0.0
-    socs = [fit.soc_out_share if out else fit.soc_in_share for fit in fits]
-    fit_kw = sum(fit.rated_kw * soc for fit, soc in zip(fits, socs, strict=True))
-    left_kw = math.copysign(min(abs(asked_kw) * max(socs), fit_kw), asked_kw)
+    rated_kw, socs_out, socs_in, warms = zip(*fits, strict=True)
+    socs_kw = list(map(mul, rated_kw, socs := socs_out if asked_kw > 0.0 else socs_in))
+    left_kw = math.copysign(min(abs(asked_kw) * max(socs), sum(socs_kw)), asked_kw)
     asked_kw = cut(clamps, Code.DROOP_SOC, asked_kw, left_kw)
-    fit_kw = sum(fit.rated_kw * fit.share(asked_kw) for fit in fits)
-    warm = max(fit.temperature_share for fit in fits)
+    fit_kw, warm = sum(map(mul, socs_kw, warms)), max(warms)
     left_kw = math.copysign(min(abs(asked_kw) * warm, fit_kw), asked_kw)
     return cut(clamps, Code.DROOP_TEMPERATURE, asked_kw, left_kw)

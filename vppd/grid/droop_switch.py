@@ -1,4 +1,5 @@
-"""Who switched droop on or off last: an operator's and an order's words, kept apart. Pure."""
+"""Who switched droop, or the taking of orders, on or off last: an operator's and an order's words,
+kept apart. Pure."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -34,7 +35,7 @@ class Switch:
 
     @property
     def enabled(self) -> bool:
-        """Whether droop answers."""
+        """Whether it is on: droop answers, orders are taken."""
         word = {"configuration": self.configured, "operator": self.operator, "order": self.order}
         return bool(word[self.by])
 

@@ -172,11 +172,11 @@ def _tracks(now: Snapshot, trust: Trust, before: Mapping[UnitId, Track]) -> dict
         synchro = now.synchros.get(id_)
         if synchro is not None and believable(synchro, now.now_s):
             said[id_] = Voice(id_, synchro.frequency_hz, synchro.at_s - synchro.delay_s)
+    point = Point.FREQUENCY_HZ
     for id_ in trust.devices:
-        value_hz = now.fresh(id_, Point.FREQUENCY_HZ)
-        if value_hz is not None:
-            reading = now.readings[id_, Point.FREQUENCY_HZ]
-            said[id_] = Voice(id_, value_hz, reading.at_s)
+        reading = now.readings.get((id_, point))
+        if reading is not None and now.fresh(id_, point) is not None:
+            said[id_] = Voice(id_, reading.value, reading.at_s)
     if any(_is_dead(now, id_) for id_ in trust.pmus) and not any(id_ in said for id_ in trust.pmus):
         return {}  # the devices hang on the same bus
     said = {id_: each for id_, each in said.items() if plausible(each.frequency_hz, trust.bands)}
@@ -186,7 +186,7 @@ def _tracks(now: Snapshot, trust: Trust, before: Mapping[UnitId, Track]) -> dict
             each.frequency_hz,
             each.at_s,
             trust.sources,
-            [other.frequency_hz for other in said.values() if other.source != id_],
+            (other.frequency_hz for other in said.values() if other.source != id_),
         )
         for id_, each in said.items()
     }

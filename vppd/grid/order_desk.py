@@ -1,12 +1,12 @@
 """The desk where orders arrive, whoever brings them: takes or refuses, publishes plans, tells."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from vppd.core.model import SITE, Plan, Priority
 from vppd.core.ports import Board, Clock
 from vppd.core.settings_scada import OrderSettings
 from vppd.grid import orders
+from vppd.grid.droop_switch import Party
 from vppd.grid.orders import Book, Offer, Order, OrderEvent, OrderKind, Refusal, Regulation, Verb
 
 Told = Callable[[OrderEvent], None]
@@ -31,6 +31,10 @@ class OrderDesk:
         self.book = Book()
         self._published: dict[OrderKind, tuple[float, float]] = {}
 
+    def adopt(self, settings: OrderSettings) -> None:
+        """Other bounds of orders from now on; those in force hold on."""
+        self._settings = settings
+
     def order(self, order: Order) -> tuple[Refusal, str] | None:
         """Take an order: None, or why not. It is on the board, and told, when this returns."""
         refused = self.refusal(order)
@@ -50,6 +54,10 @@ class OrderDesk:
         """Why an order would be refused now; nothing is done or told."""
         return orders.refusal(self.book, order, self._settings, self._offer())
 
+    def range_kw(self, kind: OrderKind) -> tuple[float, float]:
+        """What an order of that kind may ask for now, lowest and highest."""
+        return orders.range_kw(kind, self._settings, self._offer())
+
     def link(self, source: str, *, up: bool) -> None:
         """A source of orders came or went."""
         now_s = self._clock.now_s()
@@ -60,11 +68,19 @@ class OrderDesk:
         )
         self.renew()
 
-    def enable(self, *, enabled: bool, source: str) -> None:
-        """Take orders or not; switched off, those in force are given up."""
-        self.book = replace(self.book, enabled=enabled)
+    def enable(self, party: Party, name: str, *, enabled: bool) -> str | None:
+        """Take orders or not; why the word does not count, or None when it does. Told with the
+        `name` of who spoke; switched off, those in force are given up."""
+        word = f"orders {'on' if enabled else 'off'}"
+        why = orders.unswitchable(self.book, party, enabled=enabled)
+        if why is not None:
+            self.tell(Verb.REFUSED, name, reason="switch", text=f"{word}: {why}")
+            return why
+        self.tell(Verb.SWITCHED, name, text=word)
         if not enabled:
-            self.withdraw(source)
+            self.withdraw(name)
+        self.book = orders.switched(self.book, party, name, enabled=enabled)
+        return None
 
     def withdraw(self, source: str) -> None:
         """Give up every order in force."""

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from vppd.core.envelope import slew
 from vppd.core.model import SITE, Plan, Priority
 from vppd.core.settings_scada import OrderSettings
+from vppd.grid.droop_switch import Party, Switch, held_off
 
 
 class OrderKind(StrEnum):
@@ -130,7 +131,13 @@ class Book:
 
     standing: Mapping[OrderKind, Standing] = field(default_factory=lambda: MappingProxyType({}))
     now_s: float = 0.0
-    enabled: bool = True
+    switch: Switch = field(default_factory=Switch)
+    switched_by: str = ""  # whose word rules, by name; nobody has spoken: empty
+
+    @property
+    def enabled(self) -> bool:
+        """Whether orders are taken."""
+        return self.switch.enabled
 
     def power_kw(self, kind: OrderKind) -> float | None:
         """What was ordered of that kind and is in force."""
@@ -155,12 +162,12 @@ def refusal(
 ) -> tuple[Refusal, str] | None:
     """Why the order may not be taken, with the words for a person, or None."""
     if not book.enabled:
-        return Refusal.SWITCHED_OFF, "orders are switched off"
+        return Refusal.SWITCHED_OFF, f"orders are switched off by {book.switched_by}"
     if not math.isfinite(order.power_kw):
         return Refusal.NOT_A_NUMBER, f"{order.power_kw} is no power"
     if not math.isfinite(order.issued_s) or not _valid(order):
         return Refusal.BAD_VALIDITY, "its times are no times"
-    low_kw, high_kw = _range_kw(order.kind, settings, offer)
+    low_kw, high_kw = range_kw(order.kind, settings, offer)
     if not low_kw <= order.power_kw <= high_kw:
         return (
             Refusal.OUT_OF_RANGE,
@@ -182,6 +189,23 @@ def accept(book: Book, order: Order, settings: OrderSettings, base_kw: float) ->
     else:
         at_kw = base_kw if order.kind is OrderKind.ABSOLUTE else 0.0
     return _with(book, Standing(order, _ends_s(order, settings, order.issued_s), at_kw))
+
+
+def switched(book: Book, party: Party, name: str, *, enabled: bool) -> Book:
+    """With one more word on whether orders are taken; switched off, none is in force. `name` says
+    who of the party spoke."""
+    switch = book.switch.said(enabled, party)
+    by = name if switch.by == party else book.switched_by
+    book = replace(book, switch=switch, switched_by=by)
+    return book if switch.enabled else withdraw(book)
+
+
+def unswitchable(book: Book, party: Party, *, enabled: bool) -> str | None:
+    """Why a word would not count, for a person: what an operator switched off, only an operator
+    switches on."""
+    if enabled and party == "order" and held_off(book.switch):
+        return f"{book.switched_by} has switched them off"
+    return None
 
 
 def lose(book: Book, source: str, now_s: float) -> Book:
@@ -279,9 +303,9 @@ def _over(each: Standing, settings: OrderSettings, now_s: float) -> Ending | Non
     return Ending.EXPIRED if now_s >= each.ends_s else None
 
 
-def _range_kw(kind: OrderKind, settings: OrderSettings, offer: Offer) -> tuple[float, float]:
-    """An absolute order: the rating. A delta can go from one end of it to the other. A reactive
-    one: kvar, either way."""
+def range_kw(kind: OrderKind, settings: OrderSettings, offer: Offer) -> tuple[float, float]:
+    """What an order of that kind may ask for. An absolute order: the rating. A delta can go from
+    one end of it to the other. A reactive one: kvar, either way."""
     if kind is OrderKind.REACTIVE:
         most_kvar = min(_or(settings.reactive_max_kvar, offer.reactive_kvar), offer.reactive_kvar)
         return -most_kvar, most_kvar

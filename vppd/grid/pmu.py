@@ -3,7 +3,8 @@
 On connect it stops the data, asks the configuration (frame 3 first, frame 2 when that is refused,
 garbled or not answered in a second, then in turn) and starts the data. A PMU that sends without
 being asked is taken as it comes, once its configuration is known. When a PMU says that its
-configuration changes, nothing is published until the new one is there.
+configuration changes, nothing is published until the new one is there. One that sends more than may
+be read is left, and tried again like one that is lost.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from vppd.grid.c37118 import (
 from vppd.grid.c37118_config import Config, Fragments, read_config
 from vppd.grid.c37118_data import DataLayout
 from vppd.grid.pmu_link import READ_BYTES, Link, open_link
+from vppd.grid.pmu_load import Load
 from vppd.grid.pmu_status import ConfigSummary, PmuCounters, Timing
 from vppd.grid.source_quality import FLOAT_STEP_HZ, INTEGER_STEP_HZ, LiveWatch
 from vppd.grid.synchro import Sequence, clock_fault, judge
@@ -54,8 +56,8 @@ class _InUse:
 
 
 class PmuClient:
-    """One frequency source. `events` is told of PMU_LOST, PMU_TIME, PMU_FROZEN and DEAD_BUS, once a
-    change."""
+    """One frequency source. `events` is told of PMU_LOST, PMU_TIME, PMU_FROZEN, PMU_FLOOD and
+    DEAD_BUS, once a change."""
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class PmuClient:
         self._timing = timing or Timing()
         self._source = UnitId(settings.id)
         self._deframer = Deframer()
+        self._load = Load(self._timing.load_bytes_per_s, self._timing.calm_s)
         self._fragments = Fragments()
         self._sequence = Sequence()
         self._live = LiveWatch(sources or SourceSettings())
@@ -85,7 +88,7 @@ class PmuClient:
         self._trouble = ""  # why frames come and nothing is published
         self._published_s = -math.inf
         self._connected = self._lost = False
-        self._published = self._undecoded = self._reconnects = 0
+        self._published = self._undecoded = self._reconnects = self._weighed_frames = 0
         self._clock_checked_s = -math.inf
         self._clock_trouble = ""
 
@@ -95,7 +98,7 @@ class PmuClient:
         while True:
             published = self._published
             self._lose(await self._session())
-            if self._published > published:
+            if self._published > published and not self._load.flooding:
                 pause_s = self._timing.pause_first_s
             await self._clock.sleep_until(self._clock.now_s() + pause_s)
             pause_s = min(2.0 * pause_s, self._timing.pause_max_s)
@@ -114,6 +117,7 @@ class PmuClient:
             deframer.resyncs,
             self._undecoded,
             self._reconnects,
+            self._load.floods,
             self._sequence.counts,
             self._summary,
         )
@@ -148,7 +152,8 @@ class PmuClient:
         now_s = self._clock.now_s()
         self._start(now_s)
         self._command(link, CommandWord.OFF)
-        heard_s = self._published_s = now_s
+        heard_s, unread = now_s, link.unread
+        self._published_s = now_s
         while True:
             self._ask_when_due(link)
             idle_s = self._idle_s()
@@ -158,7 +163,11 @@ class PmuClient:
             wake_s = min(silent_s, math.inf if self._ask_at_s is None else self._ask_at_s)
             data = await self._read(link, wake_s)
             now_s = self._clock.now_s()
-            if self._take(data, now_s, link):
+            heard = self._take(data, now_s, link)
+            if not self._weighed(len(data), link.unread - unread, now_s):
+                return "it sends more than may be read"
+            unread = link.unread
+            if heard:
                 heard_s = now_s
             elif now_s >= silent_s:
                 return f"no frame for {idle_s:g} s"
@@ -189,6 +198,21 @@ class PmuClient:
                 self._undecoded += 1
                 self._trouble = str(error)
         return bool(found)
+
+    def _weighed(self, read_bytes: int, unread: int, now_s: float) -> bool:
+        """Whether what was read is within the measure, with the frames found in it and the
+        datagrams thrown away; tells when it is not any more, and when it long is again."""
+        frames = self._deframer.frames - self._weighed_frames
+        self._weighed_frames = self._deframer.frames
+        was = self._load.flooding
+        if not self._load.fits(read_bytes, frames + unread, now_s):
+            if not was:
+                most = f"more than {self._load.per_s / 1000:g} kB a second, frames counted"
+                self._events(Code.PMU_FLOOD, True, f"{most}; it is left and tried again")
+            return False
+        if self._load.calmed(now_s):
+            self._events(Code.PMU_FLOOD, False, f"no flood for {self._load.calm_s:g} s")
+        return True
 
     def _take_frame(self, frame: Frame, now_s: float, link: Link) -> None:
         if frame.idcode != self._settings.idcode:
@@ -347,7 +371,7 @@ class PmuClient:
             self._events(Code.PMU_LOST, True, why)
 
     def _find(self, use: _InUse) -> None:
-        if self._lost:
+        if self._lost and not self._load.flooding:
             self._lost = False
             station = use.config.stations[use.index].name
             self._events(Code.PMU_LOST, False, f"data from {station}")

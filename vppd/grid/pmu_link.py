@@ -17,6 +17,10 @@ class Link(Protocol):
 
     datagrams: bool  # what `read` gives is whole: no frame goes on in the next
 
+    @property
+    def unread(self) -> int:
+        """Datagrams that came and were thrown away."""
+
     async def read(self) -> bytes:
         """The next bytes. Raises OSError when the conversation is over."""
 
@@ -41,6 +45,7 @@ class TcpLink:
     """A stream: frames split and merged anywhere."""
 
     datagrams = False
+    unread = 0
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -67,16 +72,23 @@ class _Inbox(asyncio.DatagramProtocol):
     def __init__(self, host: str) -> None:
         self._host = host
         self._items: asyncio.Queue[bytes | Exception] = asyncio.Queue(DATAGRAMS_MAX)
+        self.unread = 0
 
     def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
         if addr[0] == self._host:
             self._put(data)
+        else:
+            self.unread += 1
 
     def error_received(self, exc: Exception) -> None:
         self._put(exc)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._put(exc or ConnectionError("socket closed"))
+
+    @property
+    def waiting(self) -> int:
+        return self._items.qsize()
 
     async def take(self) -> bytes:
         item = await self._items.get()
@@ -87,6 +99,7 @@ class _Inbox(asyncio.DatagramProtocol):
     def _put(self, item: bytes | Exception) -> None:
         if self._items.full():
             self._items.get_nowait()
+            self.unread += 1
         self._items.put_nowait(item)
 
 
@@ -100,6 +113,20 @@ class UdpLink:
         self, transport: asyncio.DatagramTransport, inbox: _Inbox, address: tuple[str, int]
     ) -> None:
         self._transport, self._inbox, self._address = transport, inbox, address
+
+    @property
+    def unread(self) -> int:
+        return self._inbox.unread
+
+    @property
+    def waiting(self) -> int:
+        """Datagrams that can be read at once."""
+        return self._inbox.waiting
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._transport.get_extra_info("sockname")[1])
 
     async def read(self) -> bytes:
         return await self._inbox.take()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from vppd.grid.pmu_load import CALM_S, LOAD_BYTES_PER_S
 from vppd.grid.synchro import SequenceCounts
 
 
@@ -15,6 +16,8 @@ class Timing:
     answer_s: float = 1.0
     pause_first_s: float = 0.5
     pause_max_s: float = 8.0
+    calm_s: float = CALM_S
+    load_bytes_per_s: float = LOAD_BYTES_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,5 +46,6 @@ class PmuCounters:
     resyncs: int
     undecoded: int  # whole, but of another stream, another size, or not to be read
     reconnects: int
+    floods: int  # times it sent more than may be read, and was left
     sequence: SequenceCounts
     config: ConfigSummary | None

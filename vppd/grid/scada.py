@@ -9,8 +9,7 @@ some). The link layer is hat-drivers'.
 import asyncio
 import ipaddress
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -68,6 +67,7 @@ class Station:
         self._told_s: dict[str, float] = {}
         self._greeted = False
         self._overflowing = False
+        self._server: net.Server | None = None
         self.listening = asyncio.Event()
         self.port = settings.port
 
@@ -88,19 +88,21 @@ class Station:
 
     async def run(self) -> None:
         """Listen and serve. Raises OSError when it cannot listen or read its certificates."""
-        async with self._server() as server, asyncio.TaskGroup() as tasks:
-            self.port = server.info.addresses[0].port
-            self.listening.set()
-            tasks.create_task(self._scan())
-            tasks.create_task(self._cycle())
-            while True:
-                tasks.create_task(self._serve(await self._arrivals.get()))
+        if self._server is None:
+            await self.open()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._scan())
+                tasks.create_task(self._cycle())
+                while True:
+                    tasks.create_task(self._serve(await self._arrivals.get()))
+        finally:
+            await self.close()
 
-    @asynccontextmanager
-    async def _server(self) -> AsyncIterator[net.Server]:
-        """The listening socket; closed, with every connection, on leaving."""
+    async def open(self) -> None:
+        """Listen; who connects is served by `run`. Raises OSError as it does."""
         settings = self._settings
-        server = await apci.listen(
+        self._server = await apci.listen(
             self._admit,
             net.TcpAddress(settings.host, settings.port),
             settings.t1_s,
@@ -112,9 +114,13 @@ class Station:
             receive_queue_size=QUEUE_ASDUS,
             **_secured(settings),
         )
-        try:
-            yield server
-        finally:
+        self.port = self._server.info.addresses[0].port
+        self.listening.set()
+
+    async def close(self) -> None:
+        """Listen no more; every connection is closed."""
+        if self._server is not None:
+            server, self._server = self._server, None
             self.listening.clear()
             await server.async_close()
 

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from vppd.core.ports import Clock
 from vppd.core.settings_scada import ScadaSettings, StationPointSettings
+from vppd.grid import orders
 from vppd.grid.order_desk import OrderDesk
 from vppd.grid.orders import Order, OrderKind, Verb
 from vppd.grid.points import ORDERS_SWITCH, SETPOINTS
@@ -65,7 +66,7 @@ class Commands:
         self._values, self._synchronised = values, synchronised
         self._points = {point.address: point for point in points}
         self._monitored = monitored(points)
-        self._switches = {ORDERS_SWITCH: self._orders_switch, **switches}
+        self._switches = switches
         self._selected: dict[int, Selected] = {}
         self._zone = ZoneInfo(settings.timezone)
         self._own = settings.common_address
@@ -177,13 +178,20 @@ class Commands:
     def _try(self, asked: Asked, point: StationPointSettings, link: str) -> str | None:
         """Why executing it would be refused now."""
         if point.kind != "setpoint":
-            return None if point.value in self._switches else "nothing to switch"
+            return self._try_switch(point.value, enabled=asked.value != 0)
         refused = self._desk.refusal(self._order(asked, point, link))
         return refused[1] if refused is not None else None
+
+    def _try_switch(self, value: str, *, enabled: bool) -> str | None:
+        if value == ORDERS_SWITCH:
+            return orders.unswitchable(self._desk.book, "order", enabled=enabled)
+        return None if value in self._switches else "nothing to switch"
 
     def _execute(self, asked: Asked, point: StationPointSettings, link: str) -> bool:
         if point.kind == "setpoint":
             return self._desk.order(self._order(asked, point, link)) is None
+        if point.value == ORDERS_SWITCH:  # the desk tells by itself
+            return self._desk.enable("order", f"{SOURCE} {link}", enabled=asked.value != 0) is None
         switch = self._switches.get(point.value)
         why = "nothing to switch" if switch is None else switch(asked.value != 0)
         on = "on" if asked.value else "off"
@@ -197,10 +205,6 @@ class Commands:
         power_kw = stated(float(asked.value) / point.scale)
         kind = SETPOINTS[point.value]
         return Order(kind, power_kw, SOURCE, self._clock.now_s(), id=link)
-
-    def _orders_switch(self, enabled: bool) -> str | None:
-        self._desk.enable(enabled=enabled, source=SOURCE)
-        return None
 
     def _interrogation(self, asked: Asked) -> list[bytes]:
         if asked.cause == Cause.DEACTIVATION or asked.value != WHOLE_STATION:

@@ -22,7 +22,7 @@ first frames of a dip that stays, the frequency is believed again.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from vppd.core.alarms import Code
@@ -180,7 +180,7 @@ def followed(
     frequency_hz: float,
     at_s: float,
     sources: SourceSettings,
-    seconds_hz: Sequence[float] = (),
+    seconds_hz: Iterable[float] = (),
 ) -> Track:
     """The course with one more frame. `seconds_hz` are what other sources show now: one of them
     beside the jump, and nearer to it than to the last accepted value, confirms it."""

@@ -19,12 +19,21 @@ class FrequencyWatch:
         self, bands: BandSettings, alarms: AlarmBoard, sources: SourceSettings | None = None
     ) -> None:
         self.bands, self._alarms = bands, alarms
-        self._rocof = Rocof((sources or SourceSettings()).rocof_window_s)
+        self._rocof_window_s = (sources or SourceSettings()).rocof_window_s
+        self._rocof = Rocof(self._rocof_window_s)
         self._why = ""  # a less trusted source is in use
         self._history = History()
         self._last: Frequency | None = None
         self._lost_s: float | None = None
         self.alarm = Band.NORMAL
+        self.expected = True  # its absence is alarmed
+
+    def adopt(self, bands: BandSettings, sources: SourceSettings) -> None:
+        """Other edges and another judgement of sources from now on."""
+        self.bands = bands
+        if sources.rocof_window_s != self._rocof_window_s:
+            self._rocof_window_s = sources.rocof_window_s
+            self._rocof = Rocof(sources.rocof_window_s)
 
     @property
     def last(self) -> Frequency | None:
@@ -51,7 +60,7 @@ class FrequencyWatch:
         before, self._last = self._last, frequency
         if frequency is None:
             self._lost_s = now_s if self._lost_s is None else self._lost_s
-            lost = now_s - self._lost_s >= LOST_S
+            lost = self.expected and now_s - self._lost_s >= LOST_S
             self._alarms.set(Code.FREQUENCY_LOST, SITE, lost)
             return
         self._lost_s = None

@@ -10,6 +10,10 @@ What is bought at the cap or sold at the floor is taken at every price and so co
 may be split off: no price envelope covers that; what is then missing is bought back in a real-time
 session or named as a shortfall. With `firm=False` nothing counts as sure: the book is feasible
 whatever part of it is taken, and earns less.
+
+A whole bid (all or none over several blocks) counts as it may come out worst: taken at one end of
+the range, left out at the other. Nobody can be sure of one, not even at the cap or the floor. As
+each has one sign, every subset of such bids runs between the two paths as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -74,8 +78,8 @@ def breaches(
         excesses = {
             "energy_low": floor_mwh - low_mwh,
             "energy_high": high_mwh - ceiling_mwh,
-            "charge": -least_mw - storage.charge_mw,
-            "discharge": most_mw - storage.discharge_mw,
+            "charge": -least_mw - storage.charge_at_mw(block),
+            "discharge": most_mw - storage.discharge_at_mw(block),
             "cycles": spent_mwh[block.day] - max(storage.day_discharge_mwh, before_mwh),
         }
         found += [Breach(block, k, v) for k, v in excesses.items() if v > TOLERANCE_MWH]
@@ -94,6 +98,7 @@ def ranges_of(
     found = []
     for block in blocks:
         least_mw, most_mw = range_of(book.bids.get(block, Bid()), terms, firm=firm)
+        whole_least_mw, whole_most_mw = book.whole_range_mw(block)
         sure_mw = held_mw.get(block, 0.0)
-        found.append((sure_mw + least_mw, sure_mw + most_mw))
+        found.append((sure_mw + least_mw + whole_least_mw, sure_mw + most_mw + whole_most_mw))
     return found

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vppd.market.blocks import BLOCK_H, Block
-from vppd.market.book import Bid, Book, Pair
+from vppd.market.book import Bid, Book, Pair, Whole
 from vppd.market.corridor import Breach, Range, State, breaches, ranges_of
 from vppd.market.storage import Storage, Terms
 
@@ -58,10 +58,12 @@ def fitted(wish: Book, setting: Setting) -> Fitted:
     """
     terms = setting.terms
     bids = {block: rounded(wish.bids.get(block, Bid()), terms) for block in setting.blocks}
+    wholes = rounded_wholes(wish.wholes, setting)
     allowed = {(each.block, each.limit): each.value for each in setting.breaches(Book({}))}
     cut: list[Breach] = []
     while True:
-        book = Book({block: bid for block, bid in bids.items() if bid.sells or bid.buys})
+        kept = {block: bid for block, bid in bids.items() if bid.sells or bid.buys}
+        book = Book(kept, wholes)
         worst = next(
             (
                 each
@@ -73,11 +75,44 @@ def fitted(wish: Book, setting: Setting) -> Fitted:
         if worst is None:
             return Fitted(book, tuple(cut))
         cut.append(worst)
+        if (left := _without(worst, wholes)) != wholes:
+            wholes = left
+            continue
         place = _culprit(worst, bids, setting.blocks)
         if place is None:
             return Fitted(Book({}), tuple(cut))
         excess = worst.value - allowed.get((worst.block, worst.limit), 0.0)
         bids[place] = _shrunk(bids[place], worst, excess, setting)
+
+
+def rounded_wholes(wishes: Sequence[Whole], setting: Setting) -> tuple[Whole, ...]:
+    """Whole bids on the grid and as the product takes them; what it does not take is left out."""
+    terms, known, made = setting.terms, set(setting.blocks), []
+    fewest, most = terms.whole_blocks
+    for wish in wishes:
+        sells = wish.power_mw > 0.0
+        ticks, tick = wish.price_rs_per_mwh / terms.tick_rs_per_mwh, terms.tick_rs_per_mwh
+        price = (math.ceil(ticks - EDGE) if sells else math.floor(ticks + EDGE)) * tick
+        price = max(price, terms.floor_rs_per_mwh) if sells else min(price, terms.cap_rs_per_mwh)
+        power_mw = floor_mw(abs(wish.power_mw), terms)
+        fits = fewest <= wish.count <= most and set(wish.blocks) <= known
+        priced = terms.floor_rs_per_mwh <= price <= terms.cap_rs_per_mwh
+        if fits and priced and power_mw >= terms.min_mw - EDGE:
+            made.append(Whole(wish.first, wish.count, price, power_mw if sells else -power_mw))
+    return tuple(sorted(made)[: terms.whole_bids])
+
+
+def _without(breach: Breach, wholes: tuple[Whole, ...]) -> tuple[Whole, ...]:
+    """One whole bid less, the latest that has a part in a breach; they go before any curve is
+    shrunk, for a part of one cannot be had."""
+    buying = breach.limit in {"energy_high", "charge"}
+    here = breach.limit in {"charge", "discharge"}
+    for whole in reversed(wholes):
+        part = breach.block in whole.blocks if here else whole.first <= breach.block
+        day = breach.limit != "cycles" or breach.block.day in {each.day for each in whole.blocks}
+        if (whole.power_mw < 0.0) == buying and part and day:
+            return tuple(each for each in wholes if each is not whole)
+    return wholes
 
 
 def rounded(bid: Bid, terms: Terms) -> Bid:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from vppd.core.asset import Asset
 from vppd.core.model import Limit, Point, Snapshot, UnitId
 from vppd.core.settings_market import BatterySettings
+from vppd.market.site_load import NONE, Load, left_of, room_of
 from vppd.market.storage import Storage
 
 PERCENT = 100.0
@@ -28,6 +29,7 @@ class Stock:
     soc_pct: float | None  # of the energy of all units that count
     age_s: float
     able: frozenset[UnitId]
+    load_why: str = ""  # how other load and solar beside it were foreseen, where they were
 
 
 def stock_of(
@@ -37,11 +39,13 @@ def stock_of(
     connection: Limit,
     battery: BatterySettings,
     soc_error_pct: float = 0.0,
+    load: Load = NONE,
 ) -> Stock:
     """What can be traded with now.
 
     Reserve power is taken off both ways and its energy off both ends of the window, as seen inside
-    the battery. Auxiliary load is always drawn: it lowers what can be sold.
+    the battery. Auxiliary load is always drawn: it lowers what can be sold. So does what is
+    foreseen of other load and solar beside the connection's limits.
     """
     counted = [asset for asset in assets if asset.id in able]
     energies_mwh, stored_mwh, lows_mwh, highs_mwh, ages_s = [], [], [], [], [0.0]
@@ -68,6 +72,7 @@ def stock_of(
     reserve_h = battery.reserve_s / HOUR_S
     low_mwh = sum(lows_mwh) + battery.reserve_up_kw / KW * reserve_h / out_share
     high_mwh = sum(highs_mwh) - battery.reserve_down_kw / KW * reserve_h * in_share
+    connection = left_of(connection, load)
     auxiliary_mw = battery.auxiliary_kw / KW
     discharge_mw = min(rated_mw - auxiliary_mw, connection.high_kw / KW)
     charge_mw = min(rated_mw + auxiliary_mw, -connection.low_kw / KW)
@@ -80,6 +85,7 @@ def stock_of(
         out_share,
         battery.cycles_per_day,
         battery.wear_rs_per_mwh,
+        room_of(load, connection, battery),
     )
     energy_mwh, held_mwh = sum(energies_mwh), sum(stored_mwh)
     error_mwh = energy_mwh * soc_error_pct / PERCENT
@@ -90,4 +96,5 @@ def stock_of(
         PERCENT * held_mwh / energy_mwh if energy_mwh > 0.0 else None,
         max(ages_s),
         frozenset(used),
+        load.why,
     )

@@ -3,9 +3,10 @@
 Energies are inside the battery (MWh); powers are at the connection (MW), positive is sold.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from vppd.market.blocks import BLOCK_H
+from vppd.market.blocks import BLOCK_H, Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,10 @@ class Storage:
     `low_mwh` and `high_mwh` already contain what is kept for reserve; `charge_mw` and
     `discharge_mw` (both at least 0) are what is left at the connection after reserve, auxiliary
     load and limits. One-way efficiencies are between the connection and the cells (0 to 1].
+
+    `room_mw` is what the connection leaves of a block beside the other load and sources foreseen
+    there: least (at most 0) and most (at least 0) net power. A block that is not in it has no other
+    limit than the two powers.
     """
 
     low_mwh: float
@@ -25,6 +30,17 @@ class Storage:
     discharge_efficiency: float
     cycles_per_day: float  # discharged at the connection, in multiples of the usable energy
     wear_rs_per_mwh: float  # of each MWh discharged at the connection
+    room_mw: Mapping[Block, tuple[float, float]] = field(default_factory=dict)
+
+    def discharge_at_mw(self, block: Block) -> float:
+        """The most that may be sold in a block, at least 0."""
+        room = self.room_mw.get(block)
+        return self.discharge_mw if room is None else min(self.discharge_mw, room[1])
+
+    def charge_at_mw(self, block: Block) -> float:
+        """The most that may be bought in a block, at least 0."""
+        room = self.room_mw.get(block)
+        return self.charge_mw if room is None else min(self.charge_mw, -room[0])
 
     @property
     def usable_mwh(self) -> float:
@@ -55,3 +71,5 @@ class Terms:
     max_pairs: int = 49  # price-quantity pairs of one block
     fee_rs_per_mwh: float = 20.0  # each side
     loss_pct: float = 0.0  # transmission losses borne at the regional periphery
+    whole_bids: int = 0  # block bids of one book, at most
+    whole_blocks: tuple[int, int] = (1, 96)  # fewest and most blocks of one

@@ -1,13 +1,15 @@
 """The parts of the market layer that run in one house."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vppd.market.dealing.desk import Desk
+from vppd.market.dealing.load_watch import LoadWatch
 from vppd.market.dealing.own_books import OwnBooks
 from vppd.market.exchange import Exchange
 from vppd.market.settling.accounts import Accounts
 from vppd.market.settling.sold import SoldPlans
-from vppd.spine.supervise import Supervisor
+from vppd.spine.supervise import Factory
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +21,14 @@ class Trading:
     accounts: Accounts
     exchange: Exchange
     own: OwnBooks
+    load: LoadWatch | None = None
 
-    def employ(self, supervisor: Supervisor) -> None:
+    @property
+    def tasks(self) -> Mapping[str, Factory]:
         """All of it is I/O or follows from it: it restarts with back-off, and plans fade out."""
-        supervisor.restarting("market", self.desk.run)
-        supervisor.restarting("sold", self.sold.run)
-        supervisor.restarting("accounts", self.accounts.run)
+        tasks: dict[str, Factory] = {
+            "market": self.desk.run,
+            "sold": self.sold.run,
+            "accounts": self.accounts.run,
+        }
+        return tasks | ({"load forecast": self.load.run} if self.load is not None else {})

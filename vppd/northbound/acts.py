@@ -6,6 +6,7 @@ plan of 0 kW the site stands still, released it goes back to the schedule.
 """
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from uuid import uuid4
 
 from vppd.campus.dispatch import STRATEGIES
@@ -41,7 +42,7 @@ async def dispatch(ask: Ask) -> Answer:
     apparent_kva = sum(asset.apparent_kva for asset in site.assets)
     power_kw = _within(body, "power_kw", rated_kw, "the sum of the units' ratings")
     kvar = _within(body, "reactive_kvar", apparent_kva, "the units' apparent power", 0.0)
-    strategy = _strategy(body)
+    strategy = _strategy(ask)
     return _planned(ask, SITE, power_kw, kvar, strategy=strategy)
 
 
@@ -103,23 +104,30 @@ async def control(ask: Ask) -> Answer:
 
 
 async def droop(ask: Ask) -> Answer:
-    """Switch the answer to frequency on or off, until the next start."""
+    """Switch the answer to frequency on or off, until the next start or a reload that changes
+    droop."""
     enabled = ask.body.flag("enabled")
     ask.body.done()
     ask.site.tick.duty = ask.site.tick.duty.switched(enabled, "operator")
-    return Answer({"enabled": enabled, "note": "until the next start or reload"})
+    return Answer(
+        {"enabled": enabled, "note": "until the next start, or a reload that changes droop"}
+    )
 
 
 async def reload(ask: Ask) -> Answer:
-    """Read the configuration again. Raises Problem 422 with every error, changing nothing then."""
+    """Read the configuration again; with `dry_run` only say what would change. Raises Problem 422
+    with every error, changing nothing then."""
+    dry_run = ask.body.flag("dry_run", False)
     ask.body.done()
     if ask.site.reload is None:
         raise Problem(422, "not-supported", "this daemon cannot reload: restart it")
-    errors = await ask.site.reload()
-    if errors:
-        text = f"the configuration is wrong, the old one stays: {'; '.join(errors)}"
-        raise Problem(422, "wrong-configuration", text, errors=errors)
-    return Answer({"reloaded": True})
+    verdict = await ask.site.reload(ask.user, dry_run)
+    changes = [asdict(each) for each in verdict.changes]
+    view: View = {"changes": changes, "steps": list(verdict.steps)}
+    if verdict.errors:
+        text = f"refused, the old configuration stays: {'; '.join(verdict.errors)}"
+        raise Problem(422, "wrong-configuration", text, errors=list(verdict.errors), **view)
+    return Answer({"reloaded": not dry_run, **view})
 
 
 async def announce(ask: Ask) -> Answer:
@@ -261,10 +269,12 @@ def _cannot_release(asset: Asset) -> str:
     )
 
 
-def _strategy(body: Body) -> str | None:
-    if not body.has("strategy"):
+def _strategy(ask: Ask) -> str | None:
+    """Raises Problem 422."""
+    if not ask.body.has("strategy"):
         return None
-    return body.choice("strategy", tuple(STRATEGIES))
+    known = [name for name in STRATEGIES if name != "losses" or ask.site.region is None]
+    return ask.body.choice("strategy", known)  # the losses inside a site are not known here
 
 
 def _scope(ask: Ask) -> UnitId:

@@ -1,7 +1,7 @@
 """What the socket shows of the campus: the tree, its nodes, and how much they can do."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from vppd.campus import aggregate
 from vppd.campus.hierarchy import (
@@ -21,6 +21,7 @@ from vppd.campus.hierarchy import (
     within,
 )
 from vppd.campus.losses import loss_model
+from vppd.campus.member import NO_LOSSES
 from vppd.core.asset import Asset
 from vppd.core.measured import power_kw, soc_pct
 from vppd.core.model import SITE, Limit, Point, Snapshot, UnitId, UnitState
@@ -91,15 +92,45 @@ def hierarchy(site: Site) -> aggregate.Telemetry:
         _node_capacities(site),
         connection(site),
     )
+    alarms = _alarms_by_scope(site)
+    if site.settings.role == "aggregator":
+        return aggregate.telemetry(top, _region(site, now, top, behind, alarms))
     facts = {asset.id: _facts(site, now, asset, each[asset.id]) for asset in site.assets}
-    world = aggregate.World(
-        facts,
-        loss_model(site.rules.losses, site.assets, now),
-        capacities(top, each, behind),
-        behind,
-        _alarms_by_scope(site),
-    )
+    losses = loss_model(site.rules.losses, site.assets, now)
+    world = aggregate.World(facts, losses, capacities(top, each, behind), behind, alarms)
     return aggregate.telemetry(top, world)
+
+
+def _region(
+    site: Site,
+    now: Snapshot,
+    top: Place,
+    behind: Limit,
+    alarms: Callable[[str], Sequence[aggregate.Worst]],
+) -> aggregate.World:
+    """The sites that this aggregator commands and hears; those it does not hear are named and left
+    out. Those of another aggregator are in the sum of that one."""
+    ours = [asset for asset in site.assets if now.fresh(asset.id, Point.SITE_OURS)]
+    heard = [asset for asset in ours if now.fresh(asset.id, Point.SITE_ONLINE)]
+    each = _node_capacities(site)
+    can = {asset.id: _none_for_unknown(each[asset.id]) for asset in heard}
+    return aggregate.World(
+        {asset.id: _facts(site, now, asset, can[asset.id]) for asset in heard},
+        NO_LOSSES,  # of sites they are not known here
+        capacities(top, can, behind),
+        behind,
+        alarms,
+        partial=True,
+        left_out=frozenset(asset.id for asset in ours) - can.keys(),
+    )
+
+
+def _none_for_unknown(can: Capacity) -> Capacity:
+    return replace(
+        can,
+        available_discharge_kwh=can.available_discharge_kwh or 0.0,
+        available_charge_kwh=can.available_charge_kwh or 0.0,
+    )
 
 
 def connection(site: Site) -> Limit:

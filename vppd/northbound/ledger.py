@@ -15,7 +15,7 @@ from vppd.core.records import CommandRow
 from vppd.northbound.ask import Ask
 from vppd.northbound.site import Site
 
-log = structlog.get_logger()
+log = structlog.get_logger(source="api")
 
 KEYS_MAX = 1024
 REFUSED_EVERY_S = 1.0

@@ -5,8 +5,9 @@ from datetime import UTC, date, datetime
 from itertools import pairwise
 
 from vppd.core.records_market import MarketPriceRow
+from vppd.core.settings_market import TermsSettings
 from vppd.market.blocks import Block, block_at
-from vppd.market.book import Bid, Book, Pair
+from vppd.market.book import Bid, Book, Pair, Whole
 from vppd.market.exchange import Auction
 from vppd.market.gates import SESSIONS_A_DAY, gate_of
 from vppd.market.prices import MOST_RS_PER_MWH
@@ -15,7 +16,7 @@ from vppd.northbound.market_views import needed, state, unreadable
 from vppd.northbound.problems import Problem
 
 COMMANDS = ("stop", "resume")
-PAIR, TRIPLE = 2, 3
+PAIR, TRIPLE, FOUR = 2, 3, 4
 SIDES = ("sells", "buys")
 
 _Rows = tuple[tuple[float, ...], ...]
@@ -38,12 +39,19 @@ async def control(ask: Ask) -> Answer:
 
 async def bid(ask: Ask) -> Answer:
     """Keep a book for an auction: `sells` and `buys` are lists of [block, price in Rs/MWh, power in
-    MW], power cumulated along each curve; no bids at all withdraw it. Raises Problem 409, 422."""
+    MW], power cumulated along each curve; `wholes` of [first block, how many, price, power], all or
+    none at the mean price, power negative to buy. No bids at all withdraw it. Raises Problem 409,
+    422."""
     trading, body = needed(ask.site), ask.body
     auction = _auction(ask)
     curves = {side: body.rows(side, TRIPLE) if body.has(side) else () for side in SIDES}
+    whole_rows = body.rows("wholes", FOUR) if body.has("wholes") else ()
     body.done()
-    book = _book(auction, curves["sells"], curves["buys"])
+    terms = ask.site.settings.market.rtm_terms
+    if auction.product == "dam":
+        terms = ask.site.settings.market.dam_terms
+    wholes = _wholes(auction, whole_rows, terms)
+    book = Book(_book(auction, curves["sells"], curves["buys"]).bids, wholes)
     gate = gate_of(auction, ask.site.settings.market.gates)
     now = ask.site.clock.utc()
     if now >= gate.opens_at:
@@ -59,7 +67,16 @@ async def bid(ask: Ask) -> Answer:
         )
     note = "goes through risk limits and feasibility when the gate opens: see vppctl market why"
     times = {"opens_at": gate.opens_at, "closes_at": gate.closes_at}
-    return Answer({"auction": str(auction), "blocks": len(book.bids), **times, "note": note}, 202)
+    return Answer(
+        {
+            "auction": str(auction),
+            "blocks": len(book.bids),
+            "wholes": len(wholes),
+            **times,
+            "note": note,
+        },
+        202,
+    )
 
 
 async def seed(ask: Ask) -> Answer:
@@ -130,6 +147,26 @@ def _book(auction: Auction, sells: _Rows, buys: _Rows) -> Book:
             pair = Pair(price, power_mw)
             curves.setdefault(block, {"sells": [], "buys": []})[side].append(pair)
     return Book({block: _bid(each["sells"], each["buys"], block) for block, each in curves.items()})
+
+
+def _wholes(auction: Auction, rows: _Rows, terms: TermsSettings) -> tuple[Whole, ...]:
+    """Bids for several blocks. Raises Problem 422 for what the product does not take."""
+    made = []
+    least, most = terms.block_bid_min_blocks, terms.block_bid_max_blocks
+    first, last = auction.blocks[0].number, auction.blocks[-1].number
+    for number, count, price, power_mw in rows:
+        inside = first <= number and number + count - 1 <= last
+        if number != round(number) or count != round(count) or not inside:
+            said = f"wholes: {auction} has no {count:g} blocks from {number:g} on"
+            raise Problem(422, "unusable-value", said, field="wholes")
+        if not least <= count <= most or price < 0.0 or not power_mw:
+            said = f"wholes: {least} to {most} blocks, a price of at least 0, and some power"
+            raise Problem(422, "unusable-value", said, field="wholes")
+        made.append(Whole(Block(auction.day, round(number)), round(count), price, power_mw))
+    if len(made) > terms.block_bids:
+        said = f"wholes: {auction.product} takes {terms.block_bids} of them in one book"
+        raise Problem(422, "unusable-value", said, field="wholes")
+    return tuple(sorted(made))
 
 
 def _bid(sells: list[Pair], buys: list[Pair], block: Block) -> Bid:

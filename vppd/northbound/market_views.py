@@ -55,6 +55,7 @@ def state(site: Site) -> View:
         "strategy": market.strategy,
         "products": list(market.products),
         **trading.desk.status(),
+        **({"load": trading.load.view()} if trading.load is not None else {}),
         "now": {
             "block": _name(block),
             "position_mw": trading.desk.position_mw(block),

@@ -7,7 +7,6 @@ import random
 from collections.abc import Mapping, Sequence
 
 import aiomqtt
-import structlog
 
 from vppd.core.alarms import Code, Level
 from vppd.core.model import SITE
@@ -21,6 +20,7 @@ from vppd.northbound.mqtt_client import WINDOW, BrokerError, Connection
 from vppd.northbound.mqtt_commands import Arrived
 from vppd.northbound.mqtt_messages import Outgoing, Stored, Writer, broker
 from vppd.northbound.site import Site
+from vppd.northbound.telemetry import places
 from vppd.northbound.views import View
 from vppd.spine.supervise import described
 
@@ -28,8 +28,9 @@ FIRST_PAUSE_S = 1.0
 HEALTHY_S = 30.0  # a link that lived so long is tried again at once
 LOOK_S = 0.5  # for new rows and alarms
 UNHEARD_S = 1.0  # nobody subscribes: looked at again after
+WAITING_MAX = 16  # commands that wait for the disk or for their answer to be taken
 
-log = structlog.get_logger()
+Answers = asyncio.Queue[tuple[aiomqtt.Message, str | None, asyncio.Task[View] | None]]
 
 
 class Pace:
@@ -68,7 +69,8 @@ class FleetLink:
             ),
         }
         self._clerk = Clerk(site, settings, self.streams)
-        nodes = (site.settings.site.id, *(asset.id for asset in site.assets))
+        units = () if site.settings.role == "aggregator" else site.assets  # sites hear themselves
+        nodes = (site.settings.site.id, *(asset.id for asset in units))
         self._nodes = {writer.topic(topics.commands, node): node for node in nodes}
         self.up = False
         self.heard = True  # somebody subscribes
@@ -124,7 +126,9 @@ class FleetLink:
         """From connecting until it is lost, with a BrokerError in a group that says why."""
         client_id = self._settings.client_id or self._site.settings.site.id
         will = self._writer.status("offline", None)
-        connection = Connection(self._settings, self._place, client_id, will, self._site.clock)
+        connection = Connection(
+            self._settings, self._place, client_id, will, self._site.clock, by_hand=True
+        )
         try:
             await connection.connect()
             async with asyncio.TaskGroup() as tasks:
@@ -135,8 +139,8 @@ class FleetLink:
         finally:
             if self.up:
                 self.up = False
-                log.warning("mqtt_lost", broker=self._settings.url)
                 self._desk_link(up=False)
+            self._clerk.write_down()
             await connection.leave()
 
     async def _live(self, tasks: asyncio.TaskGroup, connection: Connection) -> None:
@@ -147,17 +151,21 @@ class FleetLink:
             if connection.takes(message):
                 await connection.send(message)
         self.up = True
-        log.info("mqtt_up", broker=self._settings.url)
         self._site.alarms.set(Code.MQTT_LOST, SITE, False)
         self._desk_link(up=True)
-        tasks.create_task(self._hear(connection))
+        answers: Answers = asyncio.Queue(WAITING_MAX)
+        tasks.create_task(self._hear(tasks, connection, answers))
+        tasks.create_task(self._answer(connection, answers))
         tasks.create_task(self._tell_alarms(connection))
         for stream in self.streams.values():
             tasks.create_task(self._forward(connection, stream))
 
     def _greeting(self) -> list[Outgoing]:
         site, writer = self._site, self._writer
-        greeting = [writer.registration(hierarchy(site), site.clock.utc())]
+        top = hierarchy(site)
+        if site.settings.role == "aggregator":
+            top = places(top)  # sites register themselves
+        greeting = [writer.registration(top, site.clock.utc())]
         if self._settings.home_assistant is not None:
             detailed = self._settings.detail == "nodes"
             greeting += writer.discovery([asset.id for asset in site.assets if detailed])
@@ -187,16 +195,28 @@ class FleetLink:
                 told = standing
             await self._site.clock.sleep_until(self._site.clock.now_s() + LOOK_S)
 
-    async def _hear(self, connection: Connection) -> None:
-        """Commands, one after the other. Raises MqttError when the link is lost."""
+    async def _hear(
+        self, tasks: asyncio.TaskGroup, connection: Connection, answers: Answers
+    ) -> None:
+        """Commands, each done as it comes. Raises MqttError when the link is lost."""
         async for message in connection.messages:
-            node = self._nodes.get(str(message.topic))
-            if node is None or not isinstance(message.payload, bytes):
-                continue  # not what was asked for
-            view = await self._clerk.take(Arrived(node, message.payload, message.retain))
-            topic = getattr(message.properties, "ResponseTopic", None)
-            correlation = getattr(message.properties, "CorrelationData", None)
-            await connection.send(self._writer.reply(topic, correlation, node, view))
+            node, done = self._nodes.get(str(message.topic)), None
+            if node is not None and isinstance(message.payload, bytes):  # else not asked for
+                done = self._clerk.take(Arrived(node, message.payload, message.retain))
+            answer = tasks.create_task(self._clerk.answer(done)) if done is not None else None
+            await answers.put((message, node, answer))
+
+    async def _answer(self, connection: Connection, answers: Answers) -> None:
+        """Each as soon as the disk has it, in the order they came. Only then the broker may forget
+        the command: one that was lost with us is delivered again."""
+        while True:
+            message, node, answer = await answers.get()
+            view = await answer if answer is not None else None
+            connection.done(message)
+            if node is not None and view is not None:
+                topic = getattr(message.properties, "ResponseTopic", None)
+                correlation = getattr(message.properties, "CorrelationData", None)
+                await connection.send(self._writer.reply(topic, correlation, node, view))
 
     async def _forward(self, connection: Connection, stream: Stream) -> None:
         """What the journal holds, in order, each after the acknowledgment of those before."""

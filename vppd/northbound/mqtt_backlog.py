@@ -2,7 +2,8 @@
 
 A cursor moves when the broker has acknowledged. What is kept over restarts, and gone back to after
 a break, is the cursor of `repeat_s` ago: a broker that crashes loses what it had acknowledged and
-not yet delivered. The far side knows sequences, so what comes twice counts once.
+not yet delivered. The far side knows sequences, so what comes twice counts once. Repeating does not
+make a row young again: a link that breaks more often than `repeat_s` must get on too.
 """
 
 import json
@@ -28,9 +29,10 @@ class Cursor:
         self._acknowledged: deque[tuple[float, int]] = deque()
 
     def advance(self, seq: int, now_s: float) -> None:
-        """The broker has taken all up to `seq`."""
+        """The broker has taken all up to `seq`; what it had taken before is no younger for it."""
         self.sent = seq
-        self._acknowledged.append((now_s, seq))
+        if seq > (self._acknowledged[-1][1] if self._acknowledged else self._safe):
+            self._acknowledged.append((now_s, seq))
 
     def safe(self, now_s: float, repeat_s: float) -> int:
         """The last that was acknowledged at least `repeat_s` ago."""
@@ -38,8 +40,12 @@ class Cursor:
             self._safe = self._acknowledged.popleft()[1]
         return self._safe
 
+    def break_off(self, now_s: float, repeat_s: float) -> None:
+        """The link is new: send again what was first acknowledged less than `repeat_s` ago."""
+        self.sent = min(self.sent, self.safe(now_s, repeat_s))
+
     def back_to(self, seq: int) -> None:
-        """Send again what comes after `seq`; never skips ahead."""
+        """Send again what comes after `seq`, as if for the first time; never skips ahead."""
         self.sent, self._safe = min(self.sent, seq), min(self._safe, seq)
         self._acknowledged.clear()
 
@@ -98,8 +104,7 @@ class Stream:
 
     def begin(self) -> None:
         """A new link: what may have been lost with the last one goes again."""
-        cursor = self._known()
-        cursor.back_to(cursor.safe(self._clock.now_s(), self._repeat_s))
+        self._known().break_off(self._clock.now_s(), self._repeat_s)
 
     def resend(self, seq: int) -> int:
         """Begin again at `seq`; the sequence that comes next."""
@@ -136,8 +141,8 @@ class Stream:
 
     @property
     def sent(self) -> int:
-        """The last sequence that the broker acknowledged."""
-        return self._known().sent
+        """The last sequence that the broker acknowledged; 0 before the journal was asked."""
+        return self._cursor.sent if self._cursor is not None else 0
 
     def _missing(self, cursor: Cursor, first: int, last: int) -> Stored:
         return self._gap(cursor.epoch, first, last)

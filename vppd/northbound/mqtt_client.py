@@ -14,6 +14,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,18 @@ UNHEARD = 0x10  # PUBACK: no matching subscribers
 FAREWELL_S = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """How much may come in, above what answers our own: more is a flood, and cut off."""
+
+    packets_max: int = PACKETS_MAX
+    packets_per_s: float = PACKETS_PER_S
+    incoming_max: int = INCOMING_MAX
+
+
+FEW = Traffic()  # commands alone
+
+
 class BrokerError(OSError):
     """The broker refuses, or does what it must not; the text says what."""
 
@@ -60,8 +73,17 @@ class Connection(aiomqtt.Client):
     """`connect`, then `subscribe`, `messages`, `send`, at last `leave`."""
 
     def __init__(
-        self, settings: MqttSettings, place: Place, client_id: str, will: Outgoing, clock: Clock
+        self,
+        settings: MqttSettings,
+        place: Place,
+        client_id: str,
+        will: Outgoing,
+        clock: Clock,
+        traffic: Traffic = FEW,
+        *,
+        by_hand: bool = False,
     ) -> None:
+        """`by_hand`: what comes is acknowledged by `done`, else as it comes."""
         self._last_words = LastWords()
         logger = logging.Logger("paho", logging.WARNING)  # noqa: LOG001  one for each link
         logger.addHandler(self._last_words)
@@ -78,14 +100,16 @@ class Connection(aiomqtt.Client):
             will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=True),
             properties=_asked(settings),
             logger=logger,
-            max_queued_incoming_messages=INCOMING_MAX,
+            max_queued_incoming_messages=traffic.incoming_max,
             max_inflight_messages=2 * WINDOW,
         )
+        self._client.manual_ack_set(by_hand)
         self._tls = settings.tls if place.encrypted else None
         self._packet_max = settings.command_max_bytes + HEAD_BYTES
         self._largest: int | None = None  # that the broker takes, bytes
         self._clock, self._left, self._greeted = clock, False, False
-        self._tokens, self._filled_s = float(PACKETS_MAX), clock.now_s()
+        self._traffic = traffic
+        self._tokens, self._filled_s = float(traffic.packets_max), clock.now_s()
         self.why = ""  # it was given up, where that is known
         self._answers: dict[int, asyncio.Future[ReasonCode]] = {}
         self._handle_packet: Callable[[], Any] = self._client._packet_handle  # noqa: SLF001
@@ -121,13 +145,21 @@ class Connection(aiomqtt.Client):
                 await asyncio.wait({self._disconnected})
         self._close()
 
-    async def hear(self, topic: str) -> None:
-        """Subscribe. Raises BrokerError when the broker refuses."""
-        # retained ones only when the subscription is new, and marked as such when they come live
-        options = SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=1)
-        (answer,) = await self.subscribe(topic, options=options)
-        if isinstance(answer, ReasonCode) and answer.is_failure:
-            raise BrokerError(f"the broker refuses the subscription of {topic}: {answer}")
+    async def hear(self, *topics: str, as_published: bool = True) -> None:
+        """Subscribe. A message that its sender had retained is marked so: when it comes live too,
+        or, without `as_published`, only when it is an old one. Raises BrokerError when the broker
+        refuses."""
+        # old ones only when the subscription is new
+        options = SubscribeOptions(qos=1, retainAsPublished=as_published, retainHandling=1)
+        answers = await self.subscribe([(topic, options) for topic in topics])
+        for topic, answer in zip(topics, answers, strict=False):
+            if isinstance(answer, ReasonCode) and answer.is_failure:
+                raise BrokerError(f"the broker refuses the subscription of {topic}: {answer}")
+
+    def done(self, message: aiomqtt.Message) -> None:
+        """The broker may forget this message; until then it delivers it again on the next link.
+        Said of every one, in the order they came, where they are acknowledged by hand."""
+        self._client.ack(message.mid, message.qos)
 
     def takes(self, message: Outgoing) -> bool:
         """Whether the broker takes a packet of that size."""
@@ -144,6 +176,10 @@ class Connection(aiomqtt.Client):
         properties.ContentType = "application/json"
         if message.correlation is not None:
             properties.CorrelationData = message.correlation
+        if message.respond is not None:
+            properties.ResponseTopic = message.respond
+        if message.void_s is not None:
+            properties.MessageExpiryInterval = message.void_s
         info = self._client.publish(message.topic, message.payload, 1, message.retain, properties)
         if info.rc != 0:
             raise BrokerError(f"cannot be sent: {info.rc!s}")
@@ -251,8 +287,10 @@ class Connection(aiomqtt.Client):
     def _counted(self) -> Any:
         """Each packet takes a token; they come back with time and with what we send."""
         now_s = self._clock.now_s()
-        self._tokens += (now_s - self._filled_s) * PACKETS_PER_S
-        self._tokens = min(self._tokens, PACKETS_MAX + 2.0 * len(self._answers)) - 1.0
+        traffic = self._traffic
+        self._tokens += (now_s - self._filled_s) * traffic.packets_per_s
+        most = traffic.packets_max + 2.0 * len(self._answers)
+        self._tokens = min(self._tokens, most) - 1.0
         self._filled_s = now_s
         if self._tokens < 0.0:
             raise BrokerError("the broker floods this link")

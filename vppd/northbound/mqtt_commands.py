@@ -54,11 +54,14 @@ class Command:
 
 
 class RefusedCommand(Exception):  # noqa: N818  an answer, not an error of ours
-    """Why not, with as much of the command as could be read."""
+    """Why not, with as much of the command as could be read, and what else the answer says."""
 
-    def __init__(self, reason: str, text: str, command: Command) -> None:
+    def __init__(
+        self, reason: str, text: str, command: Command, more: Mapping[str, object] | None = None
+    ) -> None:
         super().__init__(text)
         self.reason, self.text, self.command = reason, text, command
+        self.more = more or {}
 
 
 @dataclass(frozen=True, slots=True)

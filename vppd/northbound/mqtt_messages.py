@@ -36,6 +36,8 @@ class Outgoing:
     payload: bytes
     retain: bool = False
     correlation: bytes | None = None
+    respond: str | None = None  # where an answer is asked for
+    void_s: int | None = None  # the broker throws it away when it waits longer
 
 
 @dataclass(frozen=True, slots=True)

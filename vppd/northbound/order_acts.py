@@ -44,6 +44,15 @@ async def withdraw(ask: Ask) -> Answer:
     return Answer({"withdrawn": gone, **_shown(desk, now_s)})
 
 
+async def switch(ask: Ask) -> Answer:
+    """Take orders or take none, until the next start: an operator's word goes over a master's."""
+    enabled = ask.body.flag("enabled")
+    ask.body.done()
+    desk = _desk(ask.site)
+    desk.enable("operator", ask.source, enabled=enabled)
+    return Answer({**_shown(desk, ask.site.clock.now_s()), "note": "until the next start"})
+
+
 def _desk(site: Site) -> OrderDesk:
     if site.desk is None:
         raise Problem(404, "not-available", "this daemon takes no orders")
@@ -54,6 +63,7 @@ def _shown(desk: OrderDesk, now_s: float) -> View:
     limits = desk.regulation()
     return {
         "enabled": desk.book.enabled,
+        "switched_by": desk.book.switched_by or None,
         "orders": [_standing(each, now_s) for each in desk.book.standing.values()],
         "regulation_up_kw": limits.up_kw,
         "regulation_down_kw": limits.down_kw,

@@ -83,6 +83,13 @@ async def frequency(ask: Ask) -> Answer:
     return Answer(grid_views.frequency(ask.site, span_s))
 
 
+def region(ask: Ask) -> views.View:
+    """The sites of an aggregator. Raises Problem 404."""
+    if ask.site.region is None:
+        raise Problem(404, "no-region", "this daemon is a site's own; see role in vppd.yaml")
+    return dict(ask.site.region())
+
+
 async def recent_events(ask: Ask) -> Answer:
     """The newest rows of the journal."""
     last = ask.query.get("last")
@@ -132,6 +139,7 @@ ROUTES = (
     Route("GET", "/v1/campus/telemetry", _V, shows(lambda ask: campus_views.telemetry(ask.site))),
     Route("GET", "/v1/capacity", _V, shows(lambda ask: campus_views.capacity(ask.site))),
     Route("GET", "/v1/capability", _V, shows(lambda ask: capability.capable(ask.site))),
+    Route("GET", "/v1/region", _V, shows(region)),
     Route("GET", "/v1/nodes", _V, shows(lambda ask: campus_views.nodes(ask.site))),
     Route("GET", "/v1/nodes/{id}", _V, shows(lambda ask: campus_views.node(ask.site, ask.unit))),
     Route("POST", "/v1/nodes", _O, acts.announce, "announce"),
@@ -144,6 +152,7 @@ ROUTES = (
     Route("POST", "/v1/droop", _O, acts.droop, "droop"),
     Route("GET", "/v1/orders", _V, shows(lambda ask: order_acts.orders(ask.site))),
     Route("POST", "/v1/orders", _O, order_acts.order, "order"),
+    Route("POST", "/v1/orders/switch", _O, order_acts.switch, "orders"),
     Route("DELETE", "/v1/orders", _O, order_acts.withdraw, "withdraw"),
     # the market
     Route("GET", "/v1/market", _V, market_views.whole_state),

@@ -29,7 +29,7 @@ from vppd.northbound.query import query_of
 from vppd.northbound.routes import Route, find
 from vppd.northbound.site import Site
 
-log = structlog.get_logger()
+log = structlog.get_logger(source="api")
 
 CONNECTIONS_MAX = 64
 RESERVED = 16  # of them for those who may command: viewers cannot shut them out

@@ -9,6 +9,7 @@ from vppd.core.asset import Asset
 from vppd.core.decision import Decision
 from vppd.core.model import UnitId
 from vppd.core.ports import Clock, Journal
+from vppd.core.reloading import Verdict
 from vppd.core.settings import Settings
 from vppd.core.settings_campus import CampusRulesSettings
 from vppd.field.audit import Audit
@@ -27,7 +28,7 @@ from vppd.spine.bus import Bus
 from vppd.spine.heartbeat import Heartbeat
 from vppd.tick import Tick
 
-Reload = Callable[[], Awaitable[list[str]]]
+Reload = Callable[[str, bool], Awaitable[Verdict]]
 NameEvent = Callable[[str, datetime, datetime, datetime], datetime]
 OPERATOR = "operator:"
 SCRAPED_AGAIN_S = 1.0
@@ -43,13 +44,14 @@ class Site:
     """One running site.
 
     `decision` gives the last tick's, None before the first. `diagnostics` gives whatever else is
-    worth showing in /v1/status, by name. `reload` reads the configuration again and returns what is
-    wrong with it, nothing when it is in force; None: this daemon cannot. `devices` gives every
+    worth showing in /v1/status, by name. `reload` (by whom, dry run) reads the configuration again
+    and says what came of it; None: this daemon cannot. `devices` gives every
     device by its name: the unit's id for the one that takes its setpoints, UNIT/controller,
     UNIT/bms, meter for others. `desk` takes orders, None: nobody does. `clock_trusted` says whether
     wall time may be believed. `name_event` (name, begin, end, now) keeps a window of time as a
     frequency event and says from when on it has every 100 ms row; None: nobody keeps them.
-    `trading` is the market layer, None: the schedule file is the plan.
+    `trading` is the market layer, None: the schedule file is the plan. `region` shows the sites of
+    an aggregator, None: it is none.
     """
 
     settings: Settings
@@ -75,6 +77,7 @@ class Site:
     clock_trusted: Callable[[], bool] = lambda: True
     name_event: NameEvent | None = None
     trading: Trading | None = None
+    region: Callable[[], Mapping[str, object]] | None = None
     feed: Feed = field(init=False, default_factory=Feed)
     trail: Trail = field(init=False, default_factory=Trail)
     scraped: Once = field(init=False)  # the metrics
@@ -86,6 +89,12 @@ class Site:
         for reading in self.bus.snapshot().readings.values():
             self.registry.take(reading)
         self.bus.tap(self.registry.take)
+
+    def adopt(self, settings: Settings, assets: Sequence[Asset], trading: Trading | None) -> None:
+        """Another configuration from now on."""
+        self.settings, self.assets, self.rules = settings, assets, settings.rules
+        self.trading = trading
+        self.registry.adopt(settings.units)
 
     def asset(self, unit: UnitId) -> Asset | None:
         """The unit of this id, if there is one."""

@@ -6,7 +6,7 @@ the journal a record is a list of values in the order of FIELDS, so that a day o
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from vppd.campus.aggregate import Telemetry
 from vppd.campus.hierarchy import Level
@@ -66,6 +66,12 @@ def below(top: Telemetry) -> Iterator[Telemetry]:
     yield top
     for child in top.children:
         yield from below(child)
+
+
+def places(top: Telemetry) -> Telemetry:
+    """A record and all under it but the nodes."""
+    below_ = (places(child) for child in top.children if child.level is not Level.NODE)
+    return replace(top, children=tuple(below_))
 
 
 def packed(record: Telemetry) -> list[object]:

@@ -26,7 +26,7 @@ from vppd.northbound.query import query_of
 from vppd.northbound.routes import Route, find
 from vppd.northbound.site import Site
 
-log = structlog.get_logger()
+log = structlog.get_logger(source="window")
 
 HOST = "127.0.0.1"
 CONNECTIONS_MAX = 48
@@ -52,23 +52,35 @@ class Window:
         self._refusals: set[asyncio.BaseTransport] = set()
         self._untold: asyncio.Queue[tuple[Ends, str]] = asyncio.Queue(UNTOLD_MAX)
         self._seldom = Seldom(site.clock, TELL_EVERY_S)
+        self._server: asyncio.Server | None = None
         self.port: int | None = None
+
+    async def open(self) -> None:
+        """Take the port. Raises OSError when it cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._doorman, HOST, self._wanted)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Give it back."""
+        if self._server is None:
+            return
+        server, self._server, self.port = self._server, None, None
+        server.close()
+        self._web.pre_shutdown()
+        await self._web.shutdown(STOP_S)
+        for transport in tuple(self._refusals):
+            transport.close()
 
     async def run(self) -> None:
         """Serve until cancelled. Raises OSError when the port cannot be had."""
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(self._doorman, HOST, self._wanted)
+        if self._server is None:
+            await self.open()
         try:
-            self.port = server.sockets[0].getsockname()[1]
             log.info("window", window=self._name, address=f"http://{HOST}:{self.port}/")
             await self._tell()
         finally:
-            self.port = None
-            server.close()
-            self._web.pre_shutdown()
-            await self._web.shutdown(STOP_S)
-            for transport in tuple(self._refusals):
-                transport.close()
+            await self.close()
 
     # ---- at the door --------------------------------------------------------------------------
 

@@ -225,10 +225,10 @@ class SimulatedExchange:
         return {"ScheduleReport": self._result_rows(sittings, words["portfolio"])}
 
     def _submit(self, product: str, body: Any, trouble: Next | None) -> object:
-        ticket, portfolio, sitting, curves = bid_in(product, body)
+        ticket, portfolio, sitting, curves, wholes = bid_in(product, body)
         if trouble is not None and trouble.kind == "part":
             curves = curves[: (len(curves) + 1) // 2]
-        placed = self.hall.place(ticket, portfolio, sitting, curves)
+        placed = self.hall.place(ticket, portfolio, sitting, curves, wholes)
         if trouble is not None and trouble.kind == "strike":
             self.hall.strike(placed.order, trouble.text)
         return {"Status": "Success", "OrderId": placed.order, "ClientOrderId": ticket}

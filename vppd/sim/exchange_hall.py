@@ -5,8 +5,9 @@ and in a file where one is given, so that an exchange that is started again know
 """
 
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from pathlib import Path
@@ -60,6 +61,17 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """So many lots in every block from `first` to `last`, all or none, at a mean price."""
+
+    first: int
+    last: int
+    sells: bool
+    limit_paise: int
+    lots: int
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
     """A bid that was taken. `rejected` says why it was struck out afterwards."""
 
@@ -70,6 +82,7 @@ class Placed:
     curves: tuple[Curve, ...]
     at: str
     rejected: str = ""
+    wholes: tuple[Whole, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +131,7 @@ class Hall:
         self.clock, self.rules, self.crowd = clock, rules, crowd
         self._file = file
         self._hammers: dict[tuple[Sitting, int], Hammer] = {}
+        self._accepted: dict[Sitting, tuple[tuple[str, Whole], ...]] = {}
         self.state = {} if state is None else state
         if file is not None and file.exists():
             self.state.update(json.loads(file.read_text("utf-8")))
@@ -125,7 +139,12 @@ class Hall:
 
     # taking
     def place(
-        self, ticket: str, portfolio: str, sitting: Sitting, curves: Iterable[Curve]
+        self,
+        ticket: str,
+        portfolio: str,
+        sitting: Sitting,
+        curves: Iterable[Curve],
+        wholes: Iterable[Whole] = (),
     ) -> Placed:
         """Take a bid. Raises Turned. A ticket that comes again is another bid: this exchange does
         not know that it was meant once."""
@@ -134,10 +153,10 @@ class Hall:
             raise Turned("Market is not open for the delivery period")
         if not now < self.rules.closes_at(sitting):
             raise Turned("Bid submission time is over")
-        kept = tuple(curves)
-        _check(kept, sitting, self.rules.terms(sitting))
+        kept, whole = tuple(curves), tuple(wholes)
+        _check(kept, whole, sitting, self.rules.terms(sitting))
         order = f"{self._next_order()}"
-        made = Placed(order, ticket, portfolio, sitting, kept, now.isoformat())
+        made = Placed(order, ticket, portfolio, sitting, kept, now.isoformat(), wholes=whole)
         self._keep([*self.placed, made])
         return made
 
@@ -166,6 +185,7 @@ class Hall:
         oldest = (self.clock.utc() - KEPT).date()
         self.placed = [each for each in placed if each.sitting.day >= oldest]
         self._hammers = {key: each for key, each in self._hammers.items() if key[0].day >= oldest}
+        self._accepted = {key: each for key, each in self._accepted.items() if key.day >= oldest}
         self.state["placed"] = [_row(each) for each in self.placed]
         if self._file is not None:
             whole = self._file.with_suffix(".new")
@@ -177,8 +197,8 @@ class Hall:
         """What this portfolio really got in every block, positive sold; 0 without a bid."""
         found: dict[int, int] = {}
         for block in sitting.blocks:
-            orders = self._orders(sitting, block)
             taken = self._hammer(sitting, block).taken_lots
+            orders = self._orders(sitting, block, self._accepted[sitting])
             mine = [
                 lots if step.sells else -lots
                 for step, lots in zip(orders, taken, strict=False)
@@ -195,17 +215,57 @@ class Hall:
         """Clear once the gate is closed; before, nobody may ask. Always the same for one book."""
         if self.clock.utc() < self.rules.closes_at(sitting):
             raise Turned("The auction has not been held")
+        if sitting not in self._accepted:
+            self._accepted[sitting] = self._settled(sitting)
         if (sitting, block) not in self._hammers:
-            terms = self.rules.terms(sitting)
-            floor = round(terms.floor_rs_per_mwh * PAISE_A_RUPEE)
-            cap = round(terms.cap_rs_per_mwh * PAISE_A_RUPEE)
-            others = self.crowd.steps(sitting.product, sitting.day, block, floor, cap)
-            steps = [*self._orders(sitting, block), *others]
-            self._hammers[sitting, block] = clear(steps, floor, cap, self.rules.corridor)
+            self._hammers[sitting, block] = self._cleared(sitting, block, self._accepted[sitting])
         return self._hammers[sitting, block]
 
-    def _orders(self, sitting: Sitting, block: int) -> list[Step]:
-        made = []
+    def _cleared(
+        self, sitting: Sitting, block: int, accepted: Sequence[tuple[str, Whole]]
+    ) -> Hammer:
+        floor, cap = self._ends(sitting)
+        others = self.crowd.steps(sitting.product, sitting.day, block, floor, cap)
+        own = self._orders(sitting, block, accepted)
+        return clear([*own, *others], floor, cap, self.rules.corridor)
+
+    def _settled(self, sitting: Sitting) -> tuple[tuple[str, Whole], ...]:
+        """The whole bids that are taken: all at first, then without the one that the mean price of
+        its blocks speaks most against, until none is left that it speaks against, or that would not
+        be taken in full."""
+        left = [
+            (each.portfolio, whole)
+            for each in self.placed
+            if each.sitting == sitting and not each.rejected
+            for whole in each.wholes
+        ]
+        while left:
+            spanned = sorted({n for _, each in left for n in range(each.first, each.last + 1)})
+            hammers = {block: self._cleared(sitting, block, left) for block in spanned}
+            ends = self._ends(sitting)
+            against = [_against(who, whole, hammers, ends) for who, whole in left]
+            worst = max(range(len(left)), key=against.__getitem__)
+            if against[worst] <= 0.0:
+                break
+            del left[worst]
+        return tuple(left)
+
+    def _ends(self, sitting: Sitting) -> tuple[int, int]:
+        """Floor and cap, paise."""
+        terms = self.rules.terms(sitting)
+        floor = round(terms.floor_rs_per_mwh * PAISE_A_RUPEE)
+        return floor, round(terms.cap_rs_per_mwh * PAISE_A_RUPEE)
+
+    def _orders(
+        self, sitting: Sitting, block: int, accepted: Sequence[tuple[str, Whole]]
+    ) -> list[Step]:
+        """Steps of the curves, and of whole bids that are taken: these at any price."""
+        floor_paise, cap_paise = self._ends(sitting)
+        made = [
+            Step(who, who[:2], whole.sells, floor_paise if whole.sells else cap_paise, whole.lots)
+            for who, whole in accepted
+            if whole.first <= block <= whole.last
+        ]
         for each in self.placed:
             if each.sitting != sitting or each.rejected:
                 continue
@@ -224,8 +284,32 @@ def _steps(portfolio: str, curve: Curve) -> list[Step]:
     return made
 
 
-def _check(curves: Iterable[Curve], sitting: Sitting, terms: TermsSettings) -> None:
+def _against(
+    owner: str, whole: Whole, hammers: Mapping[int, Hammer], ends: tuple[int, int]
+) -> float:
+    """By how much the mean price of its blocks is worse than its limit, paise; above 0: left out.
+    Where a price is at the very end, not all of it may have been taken: left out as well."""
+    blocks = range(whole.first, whole.last + 1)
+    prices = [hammers[block].price_paise[owner[:2]] for block in blocks]
+    if ends[0 if whole.sells else 1] in prices:
+        return math.inf
+    mean = sum(prices) / len(prices)
+    return whole.limit_paise - mean if whole.sells else mean - whole.limit_paise
+
+
+def _check(
+    curves: Iterable[Curve], wholes: Sequence[Whole], sitting: Sitting, terms: TermsSettings
+) -> None:
     seen: set[tuple[int, bool]] = set()
+    if len(wholes) > terms.block_bids:
+        raise Turned(f"Number of block bids must be 0 to {terms.block_bids}")
+    for whole in wholes:
+        count = whole.last - whole.first + 1
+        if not {whole.first, whole.last} <= set(sitting.blocks) or count < 1:
+            raise Turned(f"Period {whole.first} is not in this session")
+        if not terms.block_bid_min_blocks <= count <= terms.block_bid_max_blocks:
+            raise Turned("Number of periods of a block bid")
+        _check_pairs(Curve(whole.first, whole.sells, ((whole.limit_paise, whole.lots),)), terms)
     for curve in curves:
         if curve.block not in sitting.blocks:
             raise Turned(f"Period {curve.block} is not in this session")
@@ -235,7 +319,7 @@ def _check(curves: Iterable[Curve], sitting: Sitting, terms: TermsSettings) -> N
         if not 0 < len(curve.pairs) <= terms.max_pairs:
             raise Turned(f"Number of price steps must be 1 to {terms.max_pairs}")
         _check_pairs(curve, terms)
-    if not seen:
+    if not seen and not wholes:
         raise Turned("No bid in the request")
 
 
@@ -283,4 +367,5 @@ def _placed(row: Mapping[str, Any]) -> Placed:
         curves,
         row["at"],
         row["rejected"],
+        tuple(Whole(**each) for each in row.get("wholes", ())),
     )

@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from vppd.sim.exchange_hall import DAY_BLOCKS, DAY_SESSIONS, Curve, Placed, Sitting, Turned
+from vppd.sim.exchange_hall import (
+    DAY_BLOCKS,
+    DAY_SESSIONS,
+    Curve,
+    Placed,
+    Sitting,
+    Turned,
+    Whole,
+)
 
 PATHS: Mapping[str, str] = {
     "submit": "{product}/api/v2/bid/submit",
@@ -56,8 +64,8 @@ def period(number: int) -> tuple[str, str]:
 PERIODS = {period(number): number for number in range(1, DAY_BLOCKS + 1)}
 
 
-def bid_in(product: str, body: Any) -> tuple[str, str, Sitting, list[Curve]]:
-    """Ticket, portfolio, auction and curves of a submission. Raises Turned."""
+def bid_in(product: str, body: Any) -> tuple[str, str, Sitting, list[Curve], list[Whole]]:
+    """Ticket, portfolio, auction, curves and block bids of a submission. Raises Turned."""
     try:
         day = day_of(body["DeliveryDate"])
         number = int(body["SessionId"])
@@ -67,8 +75,10 @@ def bid_in(product: str, body: Any) -> tuple[str, str, Sitting, list[Curve]]:
         if portfolio[:2] != body["BidArea"]:
             raise Turned("Invalid PortfolioId")
         curves = [_curve_in(each) for each in body["Orders"]]
-        return str(body["ClientOrderId"]), portfolio, Sitting(product, day, number), curves
-    except (KeyError, TypeError, ValueError):
+        wholes = [_whole_in(each) for each in body.get("BlockOrders", ())]
+        sitting = Sitting(product, day, number)
+        return str(body["ClientOrderId"]), portfolio, sitting, curves, wholes
+    except (KeyError, TypeError, ValueError, StopIteration):
         raise Turned("Invalid request") from None
 
 
@@ -81,6 +91,18 @@ def _curve_in(row: Mapping[str, Any]) -> Curve:
         for each in row["Steps"]
     )
     return Curve(number, row["Side"] == "S", pairs)
+
+
+def _whole_in(row: Mapping[str, Any]) -> Whole:
+    if row["Side"] not in ("S", "B"):
+        raise Turned("Invalid Side")
+    return Whole(
+        next(n for (since, _), n in PERIODS.items() if since == row["FromPeriodId"]),
+        next(n for (_, until), n in PERIODS.items() if until == row["ToPeriodId"]),
+        row["Side"] == "S",
+        _whole(row["Price"]) * PRICE_IN_PAISE,
+        _whole(row["Quantity"]) * QUANTITY_IN_LOTS,
+    )
 
 
 def _whole(number: object) -> int:
@@ -106,6 +128,16 @@ def bid_out(placed: Placed) -> dict[str, Any]:
                 "Steps": [{"Price": limit, "Quantity": lots} for limit, lots in curve.pairs],
             }
             for curve in placed.curves
+        ],
+        "BlockOrders": [
+            {
+                "FromPeriodId": period(whole.first)[0],
+                "ToPeriodId": period(whole.last)[1],
+                "Side": "S" if whole.sells else "B",
+                "Price": whole.limit_paise,
+                "Quantity": whole.lots,
+            }
+            for whole in placed.wholes
         ],
     }
 

@@ -1,5 +1,11 @@
-"""The alarm board: which alarms stand, since when; their coming and going goes to the journal."""
+"""The alarm board: which alarms stand, since when; their coming and going goes to the journal.
 
+In the log too the event is the code, once when it comes and once when it goes; `alarm` says which:
+raised, over, or stands (from before this start).
+"""
+
+import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +16,15 @@ from vppd.core.model import UnitId
 from vppd.core.ports import Clock, Journal
 from vppd.core.records import EventRow
 
-log = structlog.get_logger()
+log = structlog.get_logger(source="alarms")
+
+PRIORITIES = {
+    Level.NORMAL: logging.INFO,
+    Level.INFO: logging.INFO,
+    Level.WARNING: logging.WARNING,
+    Level.CRITICAL: logging.ERROR,
+    Level.EMERGENCY: logging.CRITICAL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +58,28 @@ class AlarmBoard:
             since = standing.since if standing is not None else now
             self._standing[key] = Alarm(code, unit, since, level, text or meaning.text)
             self._journal.append(EventRow(now, code, unit, level, text or meaning.text))
-            tell = log.error if level >= Level.CRITICAL else log.warning
-            tell("alarm", code=code, unit=unit, text=text or meaning.text)
+            _tell(level, code, unit, text or meaning.text, alarm="raised")
         elif not active and standing is not None:
             del self._standing[key]
             said = f"over: {text or standing.text}"
             self._journal.append(EventRow(self._clock.utc(), code, unit, Level.NORMAL, said))
-            log.info("alarm_over", code=code, unit=unit, text=said)
+            _tell(Level.INFO, code, unit, said, alarm="over")
 
     def resume(self, code: Code, unit: UnitId, text: str, since: datetime) -> None:
         """Raise what stood before this start, with its own time; the journal has its row."""
         self._standing[code, unit] = Alarm(code, unit, since, MEANINGS[code].level, text)
-        log.error("alarm_stands", code=code, unit=unit, text=text, since=since.isoformat())
+        _tell(MEANINGS[code].level, code, unit, text, alarm="stands", since=since.isoformat())
+
+    def forget(self, unit: UnitId, text: str, but: Collection[Code] = ()) -> None:
+        """Nothing but these stands any more of a unit or source that is gone."""
+        for code, of in tuple(self._standing):
+            if code not in but and (of == unit or of.startswith(f"{unit}/")):
+                self.set(code, of, False, text)
 
     def standing(self) -> tuple[Alarm, ...]:
         """All standing alarms, worst first, then oldest."""
         return tuple(sorted(self._standing.values(), key=lambda each: (-each.level, each.since)))
+
+
+def _tell(level: Level, code: Code, unit: UnitId, text: str, **more: str) -> None:
+    log.log(PRIORITIES[level], str(code), unit=unit, text=text, **more)

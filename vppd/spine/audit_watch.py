@@ -19,7 +19,7 @@ from vppd.spine.store import connect
 
 EVERY_S = 3600.0
 
-log = structlog.get_logger()
+log = structlog.get_logger(source="audit")
 
 
 class AuditWatch:

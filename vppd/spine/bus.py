@@ -30,6 +30,10 @@ class Bus:
         """Show every later message to `tap` too: the journal, a stream, a test."""
         self._taps.append(tap)
 
+    def untap(self, tap: Tap) -> None:
+        """Show it nothing more."""
+        self._taps.remove(tap)
+
     def publish(self, message: Message) -> None:
         """Put a value on the board. A new frequency wakes whoever awaits one."""
         if isinstance(message, Reading):
@@ -47,6 +51,16 @@ class Bus:
     def withdraw(self, unit: UnitId, source: str) -> None:
         """Take a plan back entirely."""
         self._plans.pop((unit, source), None)
+
+    def forget(self, source: UnitId, *, plans: bool = False) -> None:
+        """What a device or a frequency source said, for it is gone or another now; with `plans`
+        what was asked of it too."""
+        for key in [key for key in self._readings if key[0] == source]:
+            del self._readings[key]
+        self._synchros.pop(source, None)
+        self._cells.pop(source, None)
+        for asked in [key for key in self._plans if plans and key[0] == source]:
+            del self._plans[asked]
 
     def snapshot(self) -> Snapshot:
         """All that is known now, frozen."""

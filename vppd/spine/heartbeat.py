@@ -36,17 +36,18 @@ class Lag:
 class Heartbeat:
     """The beats of one daemon, and how late each came."""
 
-    def __init__(self, bus: Bus, clock: Clock) -> None:
-        self._bus, self._clock = bus, clock
+    def __init__(self, bus: Bus, clock: Clock, period_s: float = PERIOD_S) -> None:
+        """`period_s`: at the latest."""
+        self._bus, self._clock, self._period_s = bus, clock, period_s
         self._lags_s = array("d")
         self._count = self._late = 0
 
     async def beats(self) -> AsyncIterator[float]:
         """Yield the site clock's seconds at every beat."""
-        beat_s, frame_s = self._clock.now_s() - PERIOD_S, -math.inf
+        beat_s, frame_s = self._clock.now_s() - self._period_s, -math.inf
         while True:
             live = beat_s - frame_s < LIVE_S
-            due_s = beat_s + PERIOD_S + (GRACE_S if live else 0.0)
+            due_s = beat_s + self._period_s + (GRACE_S if live else 0.0)
             framed = await self._frequency_before(due_s)
             if framed:
                 due_s = max(min(self._clock.now_s(), due_s), frame_s + APART_S)

@@ -169,6 +169,10 @@ class SqliteJournal:
             self._anchor,
         )
 
+    def adopt(self, settings: JournalSettings) -> None:
+        """Rows are kept so long from now on."""
+        self._retention.keep(Ages(settings.keep, settings.retain_days))
+
     # --- its life ---------------------------------------------------------------------------
 
     async def open(self) -> Opened:

@@ -1,12 +1,14 @@
 """Structured logging: to journald in its own protocol, else one JSON line on stderr; never blocks.
 
-`structlog.get_logger()` everywhere: `log.warning("link_lost", unit="B1", text="no answer")`. The
-first word is the event; under systemd `journalctl VPPD_EVENT=link_lost VPPD_UNIT=B1` finds it.
+`structlog.get_logger(source="poll")` everywhere: `log.warning("link_lost", unit="B1", text="no
+answer")`. The first word is the event; under systemd `journalctl VPPD_EVENT=link_lost VPPD_UNIT=B1`
+finds it, and `journalctl -x` adds what systemd/vppd.catalog says of it, by its MESSAGE_ID.
 Lines that cannot be sent at once are dropped and counted; the count is told with the next that can.
 """
 
 import errno
 import fcntl
+import functools
 import json
 import logging
 import math
@@ -17,6 +19,7 @@ import socket
 import struct
 import threading
 import traceback
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -28,15 +31,19 @@ from structlog.typing import EventDict, WrappedLogger
 from vppd.core.ports import Clock
 
 IDENTIFIER = "vppd"
+ALARM_OVER = "alarm_over"  # the one entry of the catalog for whatever is over again
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 Fields = Mapping[str, object]
+
+MESSAGES = uuid.UUID("7b3d4a2e-0c5f-4f19-9d61-5a5e0f6c1b88")  # never changed: ids are made of it
 
 _TELL_EVERY_S = 1.0
 _SEND_BUFFER_BYTES = 8 * 1024 * 1024  # as libsystemd asks; the kernel gives what it allows
 _PIPE_BUF = 4096  # bytes that a pipe takes at once when poll calls it writable
 _NOT_IN_A_NAME = re.compile(r"[^A-Z0-9_]")
 _OWN_NAMES = {"code_file": "CODE_FILE", "code_line": "CODE_LINE", "code_func": "CODE_FUNC"}
+_NOT_SAID = {"text", "exception", "source", "alarm", *_OWN_NAMES}
 _ALL_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 
@@ -60,11 +67,17 @@ def message(event: str, fields: Fields) -> str:
     words = [
         f"{key}={shown(value)}"
         for key, value in fields.items()
-        if key not in {"text", "exception", *_OWN_NAMES} and value is not None
+        if key not in _NOT_SAID and value is not None
     ]
     text, trace = fields.get("text"), fields.get("exception")
     line = " ".join([f"{event}: {shown(text)}" if text else event, *words])
     return f"{line}\n{shown(trace)}" if trace else line
+
+
+@functools.lru_cache(maxsize=1024)
+def message_id(event: str) -> str:
+    """Journald's MESSAGE_ID of an event: the same for ever, wherever it is logged."""
+    return uuid.uuid5(MESSAGES, event).hex
 
 
 def field_name(key: str) -> str:
@@ -117,6 +130,7 @@ class Journald:
                 "MESSAGE": message(event, fields),
                 "PRIORITY": str(PRIORITIES.get(level, 6)),
                 "SYSLOG_IDENTIFIER": IDENTIFIER,
+                "MESSAGE_ID": message_id(ALARM_OVER if fields.get("alarm") == "over" else event),
                 "VPPD_EVENT": shown(event),
             }
         )
@@ -232,6 +246,7 @@ class _Bridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         fields: dict[str, object] = {
+            "source": "library",
             "logger": record.name,
             "text": _text_of(record),
             "code_file": record.pathname,

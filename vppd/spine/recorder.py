@@ -151,6 +151,17 @@ class Recorder(Unrecorded):
         self._ticking = False
         self._keep(lambda tape: tape.ended(outcome_of(requests, cleared)))
 
+    def adopt(self, settings: RecorderSettings) -> None:
+        """Other bounds from the next file on."""
+        self._settings = settings
+        self._most_bytes = int(settings.max_mb * MB)
+        self._file_most_bytes = self._most_bytes // FILES_AT_LEAST
+
+    def renew(self) -> None:
+        """The site changed: the next tick begins a new file, which knows all there is to know."""
+        if self._tape is not None:
+            self._file_due_s = 0.0
+
     def write(self, now_s: float) -> None:
         """Turn what was told into columns; called when the tick has nothing else to do."""
         tape = self._tape

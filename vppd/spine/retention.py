@@ -65,6 +65,10 @@ class Retention:
         self._ages = ages
         self._pages = 0
 
+    def keep(self, ages: Ages) -> None:
+        """So long from now on."""
+        self._ages = ages
+
     @property
     def file_mb(self) -> float:
         """Size of the file when it was last looked at."""

@@ -16,7 +16,7 @@ import structlog
 from vppd.core.alarms import Code
 from vppd.core.ports import Clock
 
-log = structlog.get_logger()
+log = structlog.get_logger(source="tasks")
 
 Factory = Callable[[], Coroutine[object, object, None]]
 OnTrouble = Callable[[Code, bool, str], None]

@@ -24,9 +24,12 @@ DEADBANDS: dict[Point, float] = {
     Point.BMS_SOC_PCT: 0.1,
     Point.BMS_SOH_PCT: 0.1,
     Point.LOAD_KW: 0.5,
+    Point.LOAD_LOW_KW: 0.5,
+    Point.LOAD_HIGH_KW: 0.5,
 }
 """A change up to this is no change, in the point's own unit; any other point has none."""
 
+ALIVE_S = 60.0
 UNKEPT = frozenset({Point.HEARTBEAT})
 """Counters that say only that the link lives: they change by design and tell nothing later."""
 
@@ -45,10 +48,14 @@ class ReadingThinner:
     A change inside `row_s` is not lost: it is judged again with the next reading.
     """
 
-    def __init__(self, row_s: float = 1.0, alive_s: float = 60.0) -> None:
+    def __init__(self, row_s: float = 1.0, alive_s: float = ALIVE_S) -> None:
         self._row_s = row_s
         self._alive_s = alive_s
         self._kept: dict[tuple[UnitId, Point], _Kept] = {}
+
+    def adopt(self, row_s: float) -> None:
+        """Rows so often from now on."""
+        self._row_s = row_s
 
     def offer(self, reading: Reading, utc: datetime) -> ReadingRow | None:
         """The row to keep of a reading that was true at `utc`, or None."""

@@ -76,6 +76,11 @@ class TimeWatch:
         self._trusted = mode == "assume"
         self._offset_s: float | None = None
 
+    def adopt(self, mode: Literal["auto", "assume"]) -> None:
+        """Look after it, or trust it, from now on."""
+        self._mode = mode
+        self._trusted = self._trusted or mode == "assume"
+
     def trusted(self) -> bool:
         """Whether schedules may act on wall time now. Also notices a jump at once."""
         self._notice(self._clock.utc(), self._clock.now_s())

@@ -206,6 +206,22 @@ class CanBus:
         self._heard = False  # since it was last judged
         self._troubles: frozenset[Code] = frozenset()
 
+    def join(self, member: Bms) -> None:
+        """One more BMS here."""
+        self.members.append(member)
+        self._listen()
+
+    def leave(self, member: Bms) -> None:
+        """One BMS less."""
+        self.members.remove(member)
+        self._listen()
+
+    def _listen(self) -> None:
+        self._listeners = {}
+        for member in self.members:
+            for frame_id in member.frames:
+                self._listeners.setdefault(frame_id, []).append(member)
+
     def stop(self) -> None:
         """Let `run` close the interface and return."""
         self._stopping = True
@@ -213,10 +229,7 @@ class CanBus:
 
     async def run(self) -> None:
         """Own the interface until `stop` or cancellation. Raises nothing a bus can cause."""
-        self._listeners = {}
-        for member in self.members:
-            for frame_id in member.frames:
-                self._listeners.setdefault(frame_id, []).append(member)
+        self._listen()
         while not self._stopping:
             try:
                 wanted = arguments(self.interface, self.channel, self.bitrate, self.serial_baudrate)

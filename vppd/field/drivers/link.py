@@ -57,7 +57,23 @@ class Link:
         self._stopping = False
         self._kept = False  # the last connection was closed by us, the devices lived on
         self._wrote = False
+        self._asked: Member | None = None
         self._delay_s = self._retry_s = 0.0
+
+    def join(self, member: Member) -> None:
+        """One more device here; on a connection that is open it is read first, as on a new one."""
+        self.members.append(member)
+        if self._line.connected:
+            member.opened()
+        self.wake()
+
+    def leave(self, member: Member) -> None:
+        """One device less; the last one's connection has to have ended before."""
+        self.members.remove(member)
+
+    def asks(self, member: Member) -> bool:
+        """Whether a request to it is under way."""
+        return self._asked is member
 
     def wake(self) -> None:
         """Somebody has something to send."""
@@ -80,6 +96,7 @@ class Link:
                 else:
                     await self._open()
         finally:
+            self._asked = None
             self._line.close()
 
     def _stopped(self) -> bool:
@@ -118,15 +135,16 @@ class Link:
                 reader, read_s = member, due_s
         starving = self._wrote and now_s - read_s > reader.patience_s
         if write_s <= now_s and not starving:
-            self._wrote = True
+            self._wrote, self._asked = True, writer
             self._after(await writer.write(self._line))
         elif read_s <= now_s:
-            self._wrote = False
+            self._wrote, self._asked = False, reader
             self._after(await reader.read(self._line))
         else:
             await self._idle(min(write_s, read_s))
 
     def _after(self, answered: bool) -> None:
+        self._asked = None
         if answered:
             self._delay_s = self._retry_s = 0.0
         elif not self._line.connected:

@@ -19,7 +19,7 @@ from vppd.market.dealing.submission import Tell
 from vppd.market.dealing.tickets import Story
 from vppd.market.exchange import Auction
 from vppd.market.fitting import Setting, fitted
-from vppd.market.risk import Known, bounded, vetoes
+from vppd.market.risk import Known, bounded, lacking, vetoes
 
 MAKING_SHARE = 0.6  # of the time to the gate; the rest is for sending and asking
 
@@ -44,6 +44,8 @@ class Books:
     ) -> tuple[Book, Story]:
         """What may be sent, perhaps nothing, and how it came about."""
         until_s = self._clock.now_s() + MAKING_SHARE * before_cutoff_s()
+        if lacks := lacking(self._settings.risk, self._known(before_cutoff_s())):
+            return Book({}), Story(why="; ".join(lacks), vetoes=tuple(lacks), may_come=True)
         setting, due = self._holdings.setting(auction)
         held_mw = added(setting.held_mw, due, setting.terms)
         wanted = Wanted(auction, replace(setting, held_mw=held_mw))
@@ -51,7 +53,8 @@ class Books:
         wishes = [Made(due, "hold", "only what closes obligations")]
         if (made := await self._wish(wanted, until_s, fallen)) is not None:
             own = {block: bid for block, bid in made.book if block in auction.blocks}
-            wishes.insert(0, replace(made, book=Book({**own, **due.bids})))
+            wholes = tuple(e for e in made.book.wholes if set(e.blocks) <= set(auction.blocks))
+            wishes.insert(0, replace(made, book=Book({**own, **due.bids}, wholes)))
         forbidden: list[str] = []
         for wish in wishes:
             try:
@@ -65,7 +68,8 @@ class Books:
                 break
         else:
             book, story = Book({}), replace(story, rung="none")
-        why = "; ".join([*fallen, story.why])
+        load_why = self._holdings.site().load_why
+        why = "; ".join([*fallen, story.why, *([load_why] if load_why else [])])
         return book, replace(story, why=why, vetoes=tuple(forbidden))
 
     async def _wish(self, wanted: Wanted, until_s: float, fallen: list[str]) -> Made | None:
@@ -86,18 +90,22 @@ class Books:
             except Exception as error:  # noqa: BLE001 - whatever breaks there, the gate is kept
                 fallen.append(f"{rung}: {type(error).__name__}: {error}")
         full = made is not None and made.rung == FORECAST_RUNGS[0]
-        why = [*fallen, f"{made.rung}: {made.why}"] if made is not None else fallen
-        self._tell(Code.MARKET_FORECAST, not full, f"{wanted.auction}: {'; '.join(why)}")
+        by = f"a book by {made.rung} alone" if made is not None else "no book, for no forecast"
+        text = f"{wanted.auction}: {by}; vppctl market why tells more"
+        self._tell(Code.MARKET_FORECAST, not full, "" if full else text)
         return made
 
     async def _passed(self, auction: Auction, wish: Made, before_s: float) -> tuple[Book, Story]:
         """A wish after risk and feasibility, and whatever forbids sending it."""
-        stock, risk = self._holdings.site(), self._settings.risk
         setting, _ = self._holdings.setting(auction)
-        known = Known(stock.soc_pct, stock.age_s, self._synchronised(), before_s)
+        known, risk = self._known(before_s), self._settings.risk
         real_time = auction.product == "rtm"
         # a day's book takes many passes over its blocks: too long for the loop
         return await asyncio.to_thread(_judged, wish, setting, risk, known, real_time=real_time)
+
+    def _known(self, before_s: float) -> Known:
+        stock = self._holdings.site()
+        return Known(stock.soc_pct, stock.age_s, self._synchronised(), before_s)
 
 
 def _judged(
@@ -112,5 +120,6 @@ def _judged(
         (*wish.bound, *(str(breach) for breach in fit.cut)),
         tuple(vetoes(fit.book, setting, risk, known)),
         wish.explained,
+        bool(lacking(risk, known)),
     )
     return fit.book, story

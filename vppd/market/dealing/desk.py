@@ -10,7 +10,7 @@ Nothing counts as traded before the exchange says so.
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,6 +39,7 @@ from vppd.spine.schema import from_micros
 LOOK_S = 5.0
 SHORT_LOOK_S = 60.0
 SHORT_STEP_MW = 0.05  # a shortfall is told again when it grew by so much
+LACKING_S, LACKING_MAX_S = 10.0, 120.0  # a book is tried again while what it lacks may come
 AGAIN_S = 10.0  # a journal that cannot be read is tried again so soon
 REMEMBERED = timedelta(days=3)
 CATCH_UP = timedelta(days=2)  # older gates than this are not even told as missed
@@ -190,7 +191,8 @@ class Desk:
         """Until cancelled: rebuild what is known from the journal, then trade."""
         while not await self._restored():
             await self._clock.sleep_until(self._clock.now_s() + AGAIN_S)
-        self._started = set(self.tickets)
+        # what came to nothing was never sent: while its gate is open it may be tried again
+        self._started = {each for each, kept in self.tickets.items() if kept.state != "none"}
         self._began_s = self._clock.now_s()
         async with asyncio.TaskGroup() as tasks:
             for kept in list(self.tickets.values()):
@@ -294,13 +296,28 @@ class Desk:
     async def _trade(self, gate: Gate) -> None:
         """One auction from its gate to its ticket's end."""
         self._results.follow(gate)
-        async with self._making:
-            kept = await self._prepared(gate)
-            self._submission.kept[gate.auction] = kept  # from here on it counts as open
+        kept, attempt, wait_s = await self._made(gate), 1, LACKING_S
+        while kept.story.may_come and kept.state == "none":
+            text = f"attempt {attempt}, tried again in {wait_s:.0f} s: {kept.text}"
+            await self._submission.note(replace(kept, text=text))
+            left_s = max(self._submission.before_cutoff_s(gate.closes_at), 0.0)
+            await self._clock.sleep_until(self._clock.now_s() + min(wait_s, left_s + 1.0))
+            wait_s, attempt = min(2.0 * wait_s, LACKING_MAX_S), attempt + 1
+            if self._submission.before_cutoff_s(gate.closes_at) <= 0.0:
+                kept = replace(kept, text=f"{attempt - 1} attempts: {kept.text}")
+                break
+            kept = await self._made(gate)
         if kept.state == "planned":
             await self._submission.carry(kept)
         else:
             await self._submission.note(kept)
+
+    async def _made(self, gate: Gate) -> Kept:
+        """A book, made while no other is; from here on it counts as open."""
+        async with self._making:
+            kept = await self._prepared(gate)
+            self._submission.kept[gate.auction] = kept
+        return kept
 
     async def _prepared(self, gate: Gate) -> Kept:
         """The ticket with its book, or without one and why."""
@@ -318,7 +335,7 @@ class Desk:
             text = f"{gate.auction}: {story.rung} is left of it; vetoed: {'; '.join(story.vetoes)}"
             row = (self._clock.utc(), Code.MARKET_SUBMISSION, SITE, Level.WARNING, text)
             self._journal.append(EventRow(*row))
-        if not book.bids:
+        if book.empty:
             return Kept(ticket, "none", "; ".join(story.vetoes) or story.why, story)
         ticket = Ticket(ticket.id, ticket.auction, book, ticket.closes_at)
         return Kept(ticket, "dry_run" if self._settings.dry_run else "planned", "", story)

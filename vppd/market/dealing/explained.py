@@ -15,8 +15,9 @@ from vppd.market.exchange import Auction
 
 
 class Offered(TypedDict):
-    """One auction's part. Pairs are (Rs/MWh, MW in all); prices Rs/MWh; positive is sold. `maker`
-    is what the maker of the book has to say of the block."""
+    """One auction's part. Pairs are (Rs/MWh, MW in all); prices Rs/MWh; positive is sold. `wholes`
+    are bids for several blocks, all or none, that this block is of. `maker` is what the maker has
+    to say of the block."""
 
     auction: str
     product: str
@@ -31,6 +32,7 @@ class Offered(TypedDict):
     maker: dict[str, Any]
     sells: list[tuple[float, float]]
     buys: list[tuple[float, float]]
+    wholes: list[str]
     bound: list[str]
     vetoes: list[str]
     cleared_mw: float | None
@@ -69,6 +71,7 @@ def explained(
 def _offered(block: Block, auction: Auction, kept: Kept | None, trade: Trade | None) -> Offered:
     trade = trade if trade is not None else Trade(auction)
     bid = kept.ticket.book.bids.get(block, Bid()) if kept is not None else Bid()
+    wholes = kept.ticket.book.wholes if kept is not None else ()
     story = kept.story if kept is not None else None
     return Offered(
         auction=str(auction),
@@ -84,6 +87,7 @@ def _offered(block: Block, auction: Auction, kept: Kept | None, trade: Trade | N
         maker=dict(story.explained.get(block, {})) if story is not None else {},
         sells=_pairs(bid.sells),
         buys=_pairs(bid.buys),
+        wholes=[str(each) for each in wholes if block in each.blocks],
         bound=[*story.bound] if story is not None else [],
         vetoes=[*story.vetoes] if story is not None else [],
         cleared_mw=trade.cleared_mw.get(block),

@@ -1,17 +1,11 @@
 """The maker of books: the journal's prices and the desk's wishes go to a short-lived worker, a book
 comes back.
 
-The worker (`vppd.market.solving.worker`) loads numpy and HiGHS, gives way to the daemon, and is
-killed when it takes too long. Nothing it does can hold the loop: its pipes are served by a thread.
-One runs at a time. What it cannot do is told as `NotMade`, and the desk asks for less: that is the
-ladder.
+What the worker cannot do is told as `NotMade`, and the desk asks for less: that is the ladder.
 """
 
-import asyncio
 import dataclasses
-import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
@@ -22,15 +16,12 @@ from vppd.core.records import EventRow
 from vppd.core.records_market import MarketPriceRow
 from vppd.core.settings_market import MarketSettings
 from vppd.market.blocks import BLOCK_H, Block
-from vppd.market.dealing.child import Child, ChildFailed
 from vppd.market.dealing.making import Made, NotMade, Rung, Wanted
+from vppd.market.dealing.worker_call import Worker
 from vppd.market.exchange import Auction, Product
 from vppd.market.solving.worker_words import Json, book_from, by_block, setting_json
 from vppd.spine.schema import micros
 
-WORKER = (sys.executable, "-P", "-m", "vppd.market.solving.worker")
-MOST_BYTES = 4_000_000
-ALARM_S = 5.0  # a worker whose parent died ends itself so long after its limit
 DAYS_AHEAD = 3  # tomorrow's prices may be cleared already
 
 _RUNG_ASKED: Mapping[str, str] = {"fresh": "combined", "mean": "profile", "yesterday": "yesterday"}
@@ -54,21 +45,17 @@ _MEAN_PRICE = """SELECT avg(price_rs_per_mwh) FROM price WHERE product = 'dam' A
 
 
 class BookMaker:
-    """`vppd.market.dealing.making.Maker`, and forecasts for whoever shows them.
-
-    `command` is what a worker is: another one for tests.
-    """
+    """`vppd.market.dealing.making.Maker`, and forecasts for whoever shows them."""
 
     def __init__(
         self,
         settings: MarketSettings,
         journal: Journal,
         clock: Clock,
-        command: Sequence[str] = WORKER,
+        worker: Worker,
     ) -> None:
         self._settings, self._journal, self._clock = settings, journal, clock
-        self._command = tuple(command)
-        self._turn = asyncio.Lock()
+        self._worker = worker
         self._accuracy: dict[Product, Json] = {}
         self._off = False
 
@@ -90,7 +77,7 @@ class BookMaker:
             "margin_rs_per_mwh": settings.risk.margin_rs_per_mwh,
             "repair_only": await self._repair_only(auction),
         }
-        said = await self._asked(request, within_s)
+        said = await self._worker.asked(request, within_s)
         try:
             made = _made(said)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -102,7 +89,7 @@ class BookMaker:
     async def forecast(self, day: date, within_s: float) -> Json:
         """Day-ahead prices of a day with their band, the rung, and how good forecasts lately were;
         plain data (see `vppd.market.solving.answers`). Raises NotMade."""
-        return await self._asked(await self._request("forecast", day, "combined"), within_s)
+        return await self._worker.asked(await self._request("forecast", day, "combined"), within_s)
 
     async def _request(self, kind: str, day: date, best: str) -> Json:
         """What every request has. Raises NotMade when the journal cannot be read."""
@@ -111,6 +98,8 @@ class BookMaker:
             self._settings.forecast,
             floor_rs_per_mwh=terms.floor_rs_per_mwh,
             cap_rs_per_mwh=terms.cap_rs_per_mwh,
+            load=None,
+            solar=None,
         )
         area = self._settings.exchange.area
         products: tuple[Product, ...] = ("dam", "rtm") if kind == "rtm" else ("dam",)
@@ -165,36 +154,12 @@ class BookMaker:
         except OSError as error:
             raise NotMade(f"the journal cannot be read: {error}") from error
 
-    async def _asked(self, request: Json, within_s: float) -> Json:
-        """The worker's answer to a request. Raises NotMade."""
-        child = Child(self._command, MOST_BYTES)
-        request["alarm_s"] = within_s + ALARM_S
-        try:
-            async with self._turn:
-                written = await asyncio.to_thread(_run, child, request, within_s)
-            said = json.loads(written)
-        except ChildFailed as error:
-            raise NotMade(f"the worker {error}") from error
-        except ValueError as error:
-            raise NotMade(f"the worker's answer is no JSON: {error}") from error
-        finally:
-            child.kill("was given up")  # when cancelled: the thread then ends at once
-        if not isinstance(said, dict) or said.get("error", "nothing said"):
-            why = said.get("error", "nothing said") if isinstance(said, dict) else "no object"
-            raise NotMade(str(why))
-        return said
-
     def _tell_forecast(self, auction: Auction, made: Made) -> None:
         """What was foreseen goes into the journal, so that its error can be reported."""
         now = self._clock.utc()
         for block, price in sorted(made.forecast_rs_per_mwh.items()):
             row = (now, block.start, auction.product, self._settings.exchange.area, "forecast")
             self._journal.append(MarketPriceRow(*row, price, f"vppd {made.rung}"))
-
-
-def _run(child: Child, request: Json, limit_s: float) -> bytes:
-    """In a thread: the request as JSON, the worker's bytes. Raises ChildFailed."""
-    return child.run(json.dumps(request, allow_nan=False).encode(), limit_s)
 
 
 def _made(said: Json) -> Made:

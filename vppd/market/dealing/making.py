@@ -73,4 +73,6 @@ def terms_of(settings: TermsSettings) -> Terms:
         settings.max_pairs,
         settings.fee_rs_per_mwh,
         settings.loss_pct,
+        settings.block_bids,
+        (settings.block_bid_min_blocks, settings.block_bid_max_blocks),
     )

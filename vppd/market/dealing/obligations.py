@@ -71,6 +71,11 @@ def open_ranges(bids: Iterable[tuple[Book, Terms]], *, firm: bool) -> dict[Block
             least_mw, most_mw = range_of(bid, terms, firm=firm)
             before = found.get(block, (0.0, 0.0))
             found[block] = before[0] + least_mw, before[1] + most_mw
+        for whole in book.wholes:
+            least_mw, most_mw = whole.range_mw
+            for block in whole.blocks:
+                before = found.get(block, (0.0, 0.0))
+                found[block] = before[0] + least_mw, before[1] + most_mw
     return found
 
 

@@ -16,6 +16,7 @@ from vppd.core.records import EventRow, KeptRow
 from vppd.market.blocks import Block
 from vppd.market.book import Bid, Book, Pair
 from vppd.market.dealing.making import Made, Maker, Wanted
+from vppd.market.dealing.tickets import plain_wholes, wholes_of
 from vppd.market.exchange import Auction, Product
 
 PREFIX = "own book/"
@@ -33,7 +34,7 @@ class OwnBooks:
         """Keep a book for an auction, in place of an older one; an empty book withdraws it. True
         when it is on disk. Raises OSError when older ones cannot be read."""
         books = await self._read()
-        if book.bids:
+        if not book.empty:
             books[auction] = book, by
         else:
             books.pop(auction, None)
@@ -62,7 +63,7 @@ class OwnBooks:
             sql = "SELECT value_json FROM kept WHERE name LIKE ?"
             rows = await self._journal.select(sql, (f"{PREFIX}%",))
             found = [given for (text,) in rows if (given := self._given(str(text))) is not None]
-            self._books = {auction: (book, by) for auction, book, by in found if book.bids}
+            self._books = {auction: (book, by) for auction, book, by in found if not book.empty}
         return self._books
 
     def _given(self, text: str) -> tuple[Auction, Book, str] | None:
@@ -91,6 +92,7 @@ def _plain(auction: Auction, book: Book, by: str) -> dict[str, Any]:
             for block, bid in book
             for sides in [(bid.sells, bid.buys)]
         },
+        "wholes": plain_wholes(book),
     }
 
 
@@ -102,4 +104,4 @@ def _given(plain: Mapping[str, Any]) -> tuple[Auction, Book, str]:
         Block(day, int(number)): Bid(*(tuple(Pair(*pair) for pair in side) for side in sides))
         for number, sides in plain["book"].items()
     }
-    return auction, Book(bids), plain["by"]
+    return auction, Book(bids, wholes_of(day, plain.get("wholes", ()))), plain["by"]

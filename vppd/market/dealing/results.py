@@ -14,6 +14,7 @@ from vppd.core.ports import Clock, Journal
 from vppd.core.records import EventRow
 from vppd.core.records_market import MarketPriceRow, MarketResultRow
 from vppd.market.blocks import Block, block_at
+from vppd.market.book import Bid
 from vppd.market.dealing.positions import AGREE_MW, Trade, trade_of
 from vppd.market.dealing.submission import Tell
 from vppd.market.dealing.tickets import Kept
@@ -225,9 +226,9 @@ class Results:
         if kept is None:
             return set()
         for block, cleared_mw in trade.cleared_mw.items():
-            bid = kept.ticket.book.bids.get(block)
-            most_mw = bid.most_sold_mw if bid is not None else 0.0
-            least_mw = -bid.most_bought_mw if bid is not None else 0.0
+            bid = kept.ticket.book.bids.get(block, Bid())
+            least_mw, most_mw = kept.ticket.book.whole_range_mw(block)
+            least_mw, most_mw = least_mw - bid.most_bought_mw, most_mw + bid.most_sold_mw
             if not least_mw - AGREE_MW <= cleared_mw <= most_mw + AGREE_MW:
                 return {"beyond_bid"}
         return set()

@@ -6,7 +6,7 @@ ticket is long done by then, and its bids and results stand in tables of their o
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from vppd.core.records import KeptRow
 from vppd.core.records_market import MarketBidRow
 from vppd.market.blocks import Block
-from vppd.market.book import Bid, Book, Pair
+from vppd.market.book import Bid, Book, Pair, Whole
 from vppd.market.exchange import Auction, Ticket
 
 SLOT_DAYS = 8
@@ -34,7 +34,7 @@ MAY_CLEAR: frozenset[TicketState] = frozenset({"planned", "sending", "unsure", "
 class Story:
     """How a book came about: which rung of the ladder and why, what was foreseen (Rs/MWh), which
     limits bound, what was cut, and why nothing may be sent. `explained` is the maker's plain data
-    of each block."""
+    of each block. `may_come`: what it lacked may come before the gate closes."""
 
     rung: str = "none"
     why: str = ""
@@ -43,6 +43,7 @@ class Story:
     bound: tuple[str, ...] = ()
     vetoes: tuple[str, ...] = ()
     explained: Mapping[Block, Mapping[str, Any]] = field(default_factory=dict)
+    may_come: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +110,11 @@ def _kept(plain: Mapping[str, Any]) -> Kept:
     day = date.fromisoformat(plain["day"])
     auction = Auction(day, int(plain["session"]), plain["product"])
     bids = {Block(day, int(number)): _bid(*curves) for number, curves in plain["book"].items()}
+    wholes = wholes_of(day, plain.get("wholes", ()))
     closes_at = datetime.fromisoformat(plain["closes_at"]).astimezone(UTC)
     story = plain["story"]
     return Kept(
-        Ticket(plain["id"], auction, Book(bids), closes_at),
+        Ticket(plain["id"], auction, Book(bids, wholes), closes_at),
         plain["state"],
         plain["text"],
         Story(
@@ -147,6 +149,35 @@ def bid_rows(kept: Kept, exchange: str, at: datetime) -> Iterator[MarketBidRow]:
                     state=states.get(kept.state, kept.state),
                     text=kept.text,
                 )
+    for number, whole in enumerate(kept.ticket.book.wholes, 1):
+        for block in whole.blocks:
+            yield MarketBidRow(
+                at=at,
+                block_at=block.start,
+                exchange=exchange,
+                product=kept.auction.product,
+                session=str(kept.auction.session),
+                side="sell" if whole.power_mw > 0.0 else "buy",
+                kind=f"block {number}",
+                price_rs_per_mwh=whole.price_rs_per_mwh,
+                power_mw=abs(whole.power_mw),
+                book=kept.ticket.id,
+                state=states.get(kept.state, kept.state),
+                text=f"{whole}" + (f": {kept.text}" if kept.text else ""),
+            )
+
+
+def plain_wholes(book: Book) -> list[tuple[int, int, float, float]]:
+    """Whole bids of a book of one day as plain data."""
+    return [(e.first.number, e.count, e.price_rs_per_mwh, e.power_mw) for e in book.wholes]
+
+
+def wholes_of(day: date, rows: Iterable[Sequence[Any]]) -> tuple[Whole, ...]:
+    """The reverse. Raises ValueError for a block that no day has."""
+    return tuple(
+        Whole(Block(day, int(number)), int(count), float(price), float(power_mw))
+        for number, count, price, power_mw in rows
+    )
 
 
 def _plain(kept: Kept) -> dict[str, Any]:
@@ -163,6 +194,7 @@ def _plain(kept: Kept) -> dict[str, Any]:
             block.number: [_plain_pairs(bid.sells), _plain_pairs(bid.buys)]
             for block, bid in kept.ticket.book
         },
+        "wholes": plain_wholes(kept.ticket.book),
         "story": {
             "rung": story.rung,
             "why": story.why,

@@ -1,6 +1,7 @@
 """The four sides of the exchange port, and which one the settings ask for."""
 
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 from vppd.core.ports import Clock
@@ -11,6 +12,9 @@ from vppd.market.exchanges.pxil import PxilExchange
 from vppd.market.exchanges.sheet import SheetExchange
 
 __all__ = ["MemberExchange", "PxilExchange", "SheetExchange", "exchange_of"]
+
+
+ANYBODY = "SIMULATED"
 
 
 def exchange_of(
@@ -36,5 +40,10 @@ def exchange_of(
             if not getattr(exchange, name):
                 raise ValueError(f"exchange.{name}: the exchange asks for it")
         return MemberExchange(settings, clock, exchange.words, trust=trust)
+    # nobody needs to be a member of a simulated one, but its paths have no empty words
+    known = replace(
+        exchange, user=exchange.user or ANYBODY, participant=exchange.participant or ANYBODY
+    )
     own = socket if exchange.url is None else None
-    return MemberExchange(settings, clock, exchange.words, socket=own, trust=trust)
+    named = replace(settings, exchange=known)
+    return MemberExchange(named, clock, exchange.words, socket=own, trust=trust)

@@ -134,9 +134,11 @@ class SheetExchange:
 
     # out
     def _sheets(self, ticket: Ticket) -> dict[Path, str]:
+        wholes = {self._out / f"{ticket.id}.block.json": self._json(ticket, wholes=True)}
         return {
             self._out / f"{ticket.id}.json": self._json(ticket),
             self._out / f"{ticket.id}.csv": self._csv(ticket),
+            **(wholes if ticket.book.wholes else {}),
         }
 
     def _write(self, ticket: Ticket) -> None:
@@ -148,12 +150,13 @@ class SheetExchange:
             elif path.read_text("utf-8") != text:
                 raise Refused(f"{path.name} was written with another book")
 
-    def _json(self, ticket: Ticket) -> str:
-        """A licensee's shape; prices in Rs/kWh, quantities in MW, cumulated over the prices."""
+    def _json(self, ticket: Ticket, *, wholes: bool = False) -> str:
+        """A licensee's shape; prices in Rs/kWh, quantities in MW, cumulated over the prices. Bids
+        for several blocks stand in a sheet of their own, as its `bidType` says."""
         auction = ticket.auction
         sheet = {
             "portfoliocode": self._settings.portfolio,
-            "bidType": "Single",
+            "bidType": "Block" if wholes else "Single",
             "bidDate": auction.day.strftime("%d-%m-%Y"),
             "product": auction.product,
             "session": auction.session,
@@ -163,15 +166,15 @@ class SheetExchange:
             "verified": self.verified,
             "bid": [
                 {
-                    "fromtime": period_of(block)[0],
-                    "totime": period_of(block)[1],
+                    "fromtime": period_of(first)[0],
+                    "totime": period_of(last)[1],
                     "type": side,
                     "bidvalue": [
                         {"price": price / RUPEES_A_KWH, "value": power_mw}
                         for price, power_mw in pairs
                     ],
                 }
-                for block, side, pairs in _curves(ticket)
+                for first, last, side, pairs in (_wholes if wholes else _singles)(ticket)
             ],
         }
         return json.dumps(sheet, indent=1) + "\n"
@@ -180,10 +183,12 @@ class SheetExchange:
         auction, file = ticket.auction, io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(BID_COLUMNS)
-        for block, side, pairs in _curves(ticket):
+        rows = [*_singles(ticket), *_wholes(ticket, "block ")]
+        for first, last, side, pairs in rows:
             head = (ticket.id, self._settings.portfolio, auction.product, auction.session)
             for price, power_mw in pairs:
-                place = (block.day.isoformat(), block.number, *period_of(block))
+                times = period_of(first)[0], period_of(last)[1]
+                place = (first.day.isoformat(), first.number, *times)
                 amounts = f"{price:.10g}", f"{power_mw:.10g}"
                 writer.writerow((*head, *place, side, *amounts, str(self.verified).lower()))
         return file.getvalue()
@@ -202,11 +207,24 @@ class SheetExchange:
         return [line for lines in rules.values() for line in lines]
 
 
-def _curves(ticket: Ticket) -> Iterator[tuple[Block, str, list[tuple[float, float]]]]:
+Offer = tuple[Block, Block, str, list[tuple[float, float]]]
+
+
+def _singles(ticket: Ticket) -> Iterator[Offer]:
+    """First and last block (the same), side, pairs of price and power."""
     for block, bid in ticket.book:
         for side, pairs in (("S", bid.sells), ("B", bid.buys)):
             if pairs:
-                yield block, side, [(pair.price_rs_per_mwh, pair.power_mw) for pair in pairs]
+                values = [(pair.price_rs_per_mwh, pair.power_mw) for pair in pairs]
+                yield block, block, side, values
+
+
+def _wholes(ticket: Ticket, kind: str = "") -> Iterator[Offer]:
+    """The same of bids for several blocks; `kind` stands before the side."""
+    for whole in ticket.book.wholes:
+        side = "S" if whole.power_mw > 0.0 else "B"
+        values = [(whole.price_rs_per_mwh, abs(whole.power_mw))]
+        yield whole.first, whole.blocks[-1], f"{kind}{side}", values
 
 
 def _write_whole(path: Path, text: str) -> None:

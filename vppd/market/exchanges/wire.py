@@ -13,7 +13,7 @@ from typing import Any
 from vppd.core.settings_exchange import WireSettings
 from vppd.core.settings_market import ExchangeSettings, TermsSettings
 from vppd.market.blocks import BLOCKS_A_DAY, Block
-from vppd.market.book import Bid, Pair
+from vppd.market.book import Bid, Pair, Whole
 from vppd.market.exchange import Auction, Status, Ticket
 
 WHOLE = 1e-6
@@ -43,6 +43,8 @@ def period_of(block: Block) -> tuple[str, str]:
 PERIODS = {
     period_of(Block(date(2000, 1, 1), number)): number for number in range(1, BLOCKS_A_DAY + 1)
 }
+STARTS = {since: number for (since, _), number in PERIODS.items()}
+ENDS = {until: number for (_, until), number in PERIODS.items()}
 
 
 class Wire:
@@ -69,6 +71,7 @@ class Wire:
     def bid_out(self, ticket: Ticket) -> dict[str, Any]:
         """A submission. Raises Garbled for a price or a quantity that is no whole number there."""
         words, exchange, auction = self._words, self._exchange, ticket.auction
+        wholes = [self._whole_out(each) for each in ticket.book.wholes]
         return {
             words.ticket: ticket.id,
             words.user: exchange.user,
@@ -78,6 +81,16 @@ class Wire:
             words.date: epoch_of(auction.day),
             words.session: auction.session,
             words.orders: [row for block, bid in ticket.book for row in self._rows(block, bid)],
+            **({words.whole_orders: wholes} if wholes else {}),
+        }
+
+    def _whole_out(self, whole: Whole) -> dict[str, Any]:
+        words = self._words
+        return {
+            words.since: period_of(whole.first)[0],
+            words.until: period_of(whole.blocks[-1])[1],
+            words.side: words.sell if whole.power_mw > 0.0 else words.buy,
+            **self._step(Pair(whole.price_rs_per_mwh, abs(whole.power_mw))),
         }
 
     def _rows(self, block: Block, bid: Bid) -> Iterable[dict[str, Any]]:
@@ -127,6 +140,10 @@ class Wire:
         if len(held) > 1:
             return Status("accepted", f"held {len(held)} times", as_sent=False)
         sent, there = _curves_out(ticket, words), self._curves_in(held[0], ticket.auction)
+        wholes = self._wholes_in(held[0], ticket.auction)
+        if sorted(wholes) != sorted(_rounded(each) for each in ticket.book.wholes):
+            said = f"holds {len(wholes)} block bids, not the {len(ticket.book.wholes)} sent"
+            return Status("accepted", said, as_sent=False)
         if sent != there:
             same = sum(there.get(key) == curve for key, curve in sent.items())
             said = f"holds {same} of {len(sent)} curves as they were sent"
@@ -146,6 +163,20 @@ class Wire:
             )
             for each in rows_in(row, words.orders)
         }
+
+    def _wholes_in(self, row: Mapping[str, Any], auction: Auction) -> list[Whole]:
+        """Block bids as held; an exchange that shows none has none. Raises Garbled."""
+        words, exchange, found = self._words, self._exchange, []
+        for each in rows_in(row, words.whole_orders) if words.whole_orders in row else ():
+            sign = {words.sell: 1.0, words.buy: -1.0}.get(text(each, words.side))
+            span = STARTS.get(text(each, words.since)), ENDS.get(text(each, words.until))
+            if sign is None or span[0] is None or span[1] is None or span[1] < span[0]:
+                raise Garbled(f"no block bid is {each}")
+            price = number(each, words.price) / exchange.price_in_factor
+            power_mw = sign * number(each, words.quantity) / exchange.quantity_in_factor
+            first = Block(auction.day, span[0])
+            found.append(_rounded(Whole(first, span[1] - span[0] + 1, price, power_mw)))
+        return found
 
     def published_in(self, said: object, auction: Auction) -> str:
         """final, provisional, retracted, or nothing while not out. Raises Garbled."""
@@ -243,6 +274,11 @@ def _curves_out(ticket: Ticket, words: WireSettings) -> Curves:
         for side, pairs in ((words.sell, bid.sells), (words.buy, bid.buys))
         if pairs
     }
+
+
+def _rounded(whole: Whole) -> Whole:
+    price, power_mw = round(whole.price_rs_per_mwh, DIGITS), round(whole.power_mw, DIGITS)
+    return Whole(whole.first, whole.count, price, power_mw)
 
 
 def _whole(value: float, factor: float) -> int:

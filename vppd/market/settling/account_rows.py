@@ -20,7 +20,7 @@ from vppd.spine.schema import from_micros, micros
 
 _BIDS = (
     "SELECT side, max(power_mw), max(id) FROM market_bid WHERE block_at = ? "
-    "AND state IN ('sent', 'accepted', 'unsure') GROUP BY exchange, product, session, side"
+    "AND state IN ('sent', 'accepted', 'unsure') GROUP BY exchange, product, session, side, kind"
 )
 _RESULTS = (
     "SELECT exchange, product, at, block_at, product, session, cleared_mw, price_rs_per_mwh, "

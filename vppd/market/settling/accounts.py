@@ -6,8 +6,9 @@ names its rows and a restart loses nothing but what nobody saw.
 """
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -20,11 +21,11 @@ from vppd.core.ports import Clock, Journal
 from vppd.core.records_market import MarketBlockRow
 from vppd.core.settings_market import MarketSettings
 from vppd.market.blocks import BLOCK, BLOCK_H, Block, block_at
-from vppd.market.settling.account_rows import AccountRows, DayMean, causes_of, rows_of
+from vppd.market.settling.account_rows import AccountRows, causes_of, rows_of
 from vppd.market.settling.ledger import (
     Account,
+    BlockLedger,
     Cause,
-    Rated,
     Rules,
     account_of,
     block_row,
@@ -32,6 +33,7 @@ from vppd.market.settling.ledger import (
     settle,
 )
 from vppd.market.settling.money import Basis, Kind, MoneyLine, energy
+from vppd.market.settling.reference import rated_by, sourced
 from vppd.market.settling.settlement import profile_named
 from vppd.market.settling.tally import KWS_PER_MWH, Tally, parts_kw
 from vppd.market.settling.trade_rules import FEES, LOSSES, FeeRule, LossRule
@@ -94,6 +96,7 @@ class Accounts:
         self._closed: deque[tuple[Tally, MarketBlockRow]] = deque()
         self._turn, self._began = asyncio.Event(), asyncio.Event()
         self._since: datetime | None = None  # first decision
+        self._unaccounted: dict[Block, str] = {}
 
     @property
     def now(self) -> Tally | None:
@@ -128,23 +131,40 @@ class Accounts:
             await self._wait()
 
     async def _catch_up(self) -> list[str]:
-        """Every block that is over, then those that have something new; what could not be settled.
-        A block that cannot be read stays. Raises OSError."""
-        faults: list[str] = []
+        """Every block that is over, then those that have something new; what could not be
+        accounted. A block that cannot be read stays. Raises OSError."""
         while self._closed:
             await self._clock.sleep_until(self._clock.now_s() + SETTLE_S)
             tally, battery = self._closed[0]
-            try:
-                await self._close(tally, battery)
-            except (LookupError, ValueError) as error:
-                faults.append(f"{tally.block}: {error}")
+            await self._tried(tally.block, self._close(tally, battery), _seen(tally, battery))
             self._closed.popleft()
         for block in await self._late():
-            try:
-                await self._restate(block)
-            except (LookupError, ValueError) as error:
-                faults.append(f"{block}: {error}")
-        return faults
+            await self._tried(block, self._restate(block), None)
+        since = self._clock.utc() - timedelta(days=LATE_DAYS)
+        self._unaccounted = {k: v for k, v in self._unaccounted.items() if k.start > since}
+        return [f"{block}: {why}" for block, why in sorted(self._unaccounted.items())]
+
+    async def _tried(
+        self, block: Block, writing: Awaitable[None], seen: MarketBlockRow | None
+    ) -> None:
+        """One account, or the mark that there can be none and why: a later result is tried again,
+        and the alarm stands until one could be accounted. Raises OSError."""
+        try:
+            await writing
+            self._unaccounted.pop(block, None)
+        except (LookupError, ValueError, ArithmeticError) as error:
+            why = f"not accounted: {str(error) or type(error).__name__}"
+            self._unaccounted[block] = why
+            await self._mark(block, why, seen or await self._rows.kept(block))
+
+    async def _mark(self, block: Block, why: str, seen: MarketBlockRow | None) -> None:
+        """A block without money, with what was measured of it."""
+        at, empty = self._clock.utc(), Account(block, ZERO)
+        line = replace(_nothing(empty), text=why)
+        for each in line_rows(BlockLedger(empty, (line,)), at):
+            self._journal.append(each)
+        row = seen if seen is not None else block_row(empty, at)
+        await self._journal.commit(replace(row, at=at, deviation_mwh=None))
 
     async def _late(self) -> list[Block]:
         """Blocks that are over and have a newer result than their account, or have none."""
@@ -302,8 +322,11 @@ class Accounts:
             metered_by=battery.metered_by,
         )
         mean = await self._rows.day_mean(account.block.day, self._settings.exchange.area)
-        rated = _rated(mean, battery.frequency_hz)
+        given = self._settings.reference_rate_p_per_kwh
+        rated = rated_by(given, mean, battery.frequency_hz)
         ledger = settle(account, (each for each in trades if each.cleared_mwh), rated, self._rules)
+        if rated is not None:
+            ledger = replace(ledger, lines=sourced(ledger.lines, given))
         if not ledger.lines:
             ledger = replace(ledger, lines=(_nothing(account),))
         for line in line_rows(ledger, at):
@@ -328,17 +351,20 @@ def rules_of(settings: MarketSettings) -> Rules:
     return Rules(profile_named(settings.settlement_rule), fees, losses)
 
 
-def _rated(mean: DayMean | None, frequency_hz: float | None) -> Rated | None:
-    """The published reference rate is not known here: the day's mean stands in, unverified."""
-    if mean is None or frequency_hz is None:
-        return None
-    return Rated(Decimal(repr(frequency_hz)), mean.rate_p_per_kwh, False, mean.rows)
-
-
 def _nothing(account: Account) -> MoneyLine:
     """A block without any money: it takes the place of what was settled before."""
     return MoneyLine(
         account.block, Kind.DSM, ZERO, ZERO, 0, "none", "no trade, or nothing measured", False
+    )
+
+
+def _seen(tally: Tally, battery: MarketBlockRow) -> MarketBlockRow:
+    """What was measured of a block and what was sold of it at the time, where it is a number."""
+    scheduled_mwh, metered_mwh = tally.scheduled_kws / KWS_PER_MWH, tally.metered_mwh
+    return replace(
+        battery,
+        scheduled_mwh=scheduled_mwh if math.isfinite(scheduled_mwh) else 0.0,
+        metered_mwh=metered_mwh if metered_mwh and math.isfinite(metered_mwh) else None,
     )
 
 

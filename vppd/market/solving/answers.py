@@ -1,9 +1,11 @@
 """What the worker answers to a request: a forecast, a day-ahead book, a real-time book, each with
 why it is so. Pure; plain data in and out.
 
-Requests have `kind` (forecast, dam, rtm), `day`, `best`, `forecast` (settings) and `prices` by
-product; the books also `setting`, `strategy`, `hurdle_rs_per_mwh`, `margin_rs_per_mwh` and
-`repair_only` (why, or nothing). See `vppd.market.solving.worker_words`.
+Requests have `kind` (forecast, dam, rtm, load), `day`, `best`, `forecast` (settings) and `prices`
+by product; the books also `setting`, `strategy`, `hurdle_rs_per_mwh`, `margin_rs_per_mwh` and
+`repair_only` (why, or nothing). Of a load `prices` has the series `load` (net, as metered, kW) and
+perhaps `solar`, and there are `days`, `quantile_pct` and `solar_peak_kw`. See
+`vppd.market.solving.worker_words`.
 """
 
 import math
@@ -20,6 +22,7 @@ from vppd.market.prices import PriceHistory
 from vppd.market.solving.day_book import day_book, day_plan
 from vppd.market.solving.forecast.accuracy import Accuracy, accuracy
 from vppd.market.solving.forecast.ladder import DAYS, Forecast, Forecaster, Rung
+from vppd.market.solving.forecast.load import LoadForecaster, gross_of, net_of
 from vppd.market.solving.forecast.models import naive
 from vppd.market.solving.forecast.real_time import RealTime, real_time
 from vppd.market.solving.forecast.series import series_of
@@ -46,7 +49,12 @@ class Impossible(Exception):  # noqa: N818 - what came of it
 
 def answer(request: Json) -> Json:
     """The answer to one request; `error` when there is none. Never raises for its content."""
-    kinds: dict[str, Callable[[_Asked], Json]] = {"forecast": _forecast, "dam": _dam, "rtm": _rtm}
+    kinds: dict[str, Callable[[_Asked], Json]] = {
+        "forecast": _forecast,
+        "dam": _dam,
+        "rtm": _rtm,
+        "load": _load,
+    }
     try:
         made = kinds[request["kind"]](_Asked(request))
     except (Impossible, NotSolved) as error:
@@ -169,6 +177,37 @@ def _rtm(asked: _Asked) -> Json:
     }
 
 
+def _load(asked: _Asked) -> Json:
+    """Load less solar of some days, kW, with its band and how good it lately was."""
+    request, settings = asked.request, asked.settings
+    net, share = asked.prices["load"], request["quantile_pct"] / 100.0
+    solar, said = None, {}
+    if "solar" in asked.prices:
+        limits_kw = (0.0, request["solar_peak_kw"])
+        solar = LoadForecaster(settings, asked.prices["solar"], share, limits_kw)
+        said["solar_accuracy"] = _accuracy_json(solar.accuracy(asked.day), "kw")
+        net = gross_of(net, asked.prices["solar"])
+    load = LoadForecaster(settings, net, share)
+    days = [asked.day + timedelta(days=ahead) for ahead in range(request["days"])]
+    found = [net_of(load.foreseen(day), solar.foreseen(day) if solar else None) for day in days]
+    if found[0].rung is Rung.NONE:
+        raise Impossible(found[0].why)
+    blocks = {
+        block_text(block): [round(kw, 3) for kw in band_kw]
+        for each in found
+        for block, *band_kw in zip(
+            blocks_of(each.day), each.low_kw, each.mean_kw, each.high_kw, strict=False
+        )
+    }
+    accuracy = _accuracy_json(load.accuracy(asked.day), "kw")
+    return said | {
+        "rung": found[0].rung.value,
+        "why": found[0].why,
+        "blocks": blocks,
+        "accuracy": accuracy,
+    }
+
+
 def ahead_of(dam: PriceHistory, day: date) -> bool:
     """Whether any day-ahead price of this day is still unknown."""
     prices = dam.days.get(day)
@@ -210,10 +249,10 @@ def _accuracy(asked: _Asked, day: date) -> Json:
     return _accuracy_json(accuracy(rows))
 
 
-def _accuracy_json(seen: Accuracy) -> Json:
+def _accuracy_json(seen: Accuracy, unit: str = "rs_per_mwh") -> Json:
     return {
         "days": seen.days,
-        "error_rs_per_mwh": _number(seen.error_rs_per_mwh),
+        f"error_{unit}": _number(seen.error_rs_per_mwh),
         "naive_ratio": _number(seen.naive_ratio),
         "kendall_ratio": _number(seen.kendall_ratio),
     }
@@ -264,8 +303,8 @@ def _limits(setting: Setting, plan: Plan) -> dict[Block, list[str]]:
     for n, block in enumerate(blocks):
         power_mw, stored_mwh = plan.power_mw[n], plan.stored_mwh[n]
         tests = {
-            "power": power_mw >= storage.discharge_mw - NEAR
-            or power_mw <= NEAR - storage.charge_mw,
+            "power": power_mw >= storage.discharge_at_mw(block) - NEAR
+            or power_mw <= NEAR - storage.charge_at_mw(block),
             "energy_high": stored_mwh >= storage.high_mwh - NEAR,
             "energy_low": stored_mwh <= storage.low_mwh + NEAR,
             "cycles": worn and power_mw > NEAR,

@@ -175,8 +175,11 @@ class _Curves:
             if column < self._blocks:
                 sells, buys = self._sell[:, column], self._buy[:, column]
                 least_mw, most_mw = sure_mw[column]
-                program.total(-FREE, max(storage.discharge_mw - most_mw, 0.0), [(sells, 1)])
-                program.total(-FREE, max(storage.charge_mw + least_mw, 0.0), [(buys, 1)])
+                block = setting.blocks[column]
+                left_mw = storage.discharge_at_mw(block) - most_mw
+                free_mw = storage.charge_at_mw(block) + least_mw
+                program.total(-FREE, max(left_mw, 0.0), [(sells, 1)])
+                program.total(-FREE, max(free_mw, 0.0), [(buys, 1)])
                 drawn, filled = [(sells, out)], [(buys, -into)]
                 if setting.firm:  # what is taken at every price counts on the other path too
                     drawn, filled = [*drawn, (buys[-1:], -into)], [*filled, (sells[:1], out)]

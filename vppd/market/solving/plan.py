@@ -141,8 +141,10 @@ class _Storage:
         sold_rs = (prices * loss - fee - storage.wear_rs_per_mwh) * BLOCK_H
         bought_rs = -(prices / loss + fee) * BLOCK_H
         self.program = Program()
-        self._out = self.program.columns(count, sold_rs, 0.0, storage.discharge_mw)
-        self._in = self.program.columns(count, bought_rs, 0.0, storage.charge_mw)
+        self._most_mw = np.array([storage.discharge_at_mw(block) for block in task.blocks])
+        self._into_mw = np.array([storage.charge_at_mw(block) for block in task.blocks])
+        self._out = self.program.columns(count, sold_rs, 0.0, self._most_mw)
+        self._in = self.program.columns(count, bought_rs, 0.0, self._into_mw)
         end_rs = np.zeros(count)
         end_rs[-1] = task.end_rs_per_mwh
         self._stored = self.program.columns(count, end_rs, -FREE, FREE)
@@ -181,12 +183,12 @@ class _Storage:
     def _powers(self) -> None:
         """Room for reserve, what is held before, and one side at a time."""
         task, program = self._task, self.program
-        storage, reserve = task.storage, task.reserve
+        reserve = task.reserve
         net = [(self._out, 1.0), (self._in, -1.0)]
         if reserve.up_mw > 0.0 or reserve.down_mw > 0.0:
             # idle is always allowed: reserve beyond the power cannot make a plan impossible
-            most_mw = max(storage.discharge_mw - reserve.up_mw, 0.0)
-            least_mw = min(reserve.down_mw - storage.charge_mw, 0.0)
+            most_mw = np.maximum(self._most_mw - reserve.up_mw, 0.0)
+            least_mw = np.minimum(reserve.down_mw - self._into_mw, 0.0)
             program.rows(least_mw, most_mw, net)
         for index, block in enumerate(task.blocks):
             if block in task.held_mw:
@@ -197,8 +199,8 @@ class _Storage:
                 program.rows(held_mw, held_mw, [*place, *[s for s in sides if len(s[0])]])
         if self._whole:
             selling = program.columns(len(self._out), 0.0, 0.0, 1.0, binary=True)
-            program.rows(-FREE, 0.0, [(self._out, 1.0), (selling, -storage.discharge_mw)])
-            program.rows(-FREE, storage.charge_mw, [(self._in, 1.0), (selling, storage.charge_mw)])
+            program.rows(-FREE, 0.0, [(self._out, 1.0), (selling, -self._most_mw)])
+            program.rows(-FREE, self._into_mw, [(self._in, 1.0), (selling, self._into_mw)])
 
     def _days(self) -> None:
         """No more discharged in a day than the wear allows."""

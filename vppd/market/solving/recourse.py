@@ -73,8 +73,9 @@ def _program(storage: Storage, terms: Terms, ahead: Ahead) -> tuple[Program, int
     held_mw = np.asarray(ahead.held_mw, float)
     loss = 1.0 - terms.loss_pct / 100
     program = Program()
-    out = program.columns(count, -storage.wear_rs_per_mwh * BLOCK_H, 0.0, storage.discharge_mw)
-    into = program.columns(count, 0.0, 0.0, storage.charge_mw)
+    most_mw = [storage.discharge_at_mw(block) for block in ahead.blocks]
+    out = program.columns(count, -storage.wear_rs_per_mwh * BLOCK_H, 0.0, most_mw)
+    into = program.columns(count, 0.0, 0.0, [storage.charge_at_mw(each) for each in ahead.blocks])
     sold = program.columns(count, (prices * loss - hurdle) * BLOCK_H)
     bought = program.columns(count, -(prices / loss + hurdle) * BLOCK_H)
     short = program.columns(count, -ahead.short_rs_per_mwh * BLOCK_H)

@@ -34,7 +34,7 @@ def block_of(text: str) -> Block:
 def setting_json(setting: Setting) -> Json:
     """A setting as plain data."""
     return {
-        "storage": dataclasses.asdict(setting.storage),
+        "storage": _storage_json(setting.storage),
         "terms": dataclasses.asdict(setting.terms),
         "start": {
             "low_mwh": setting.start.low_mwh,
@@ -52,10 +52,11 @@ def setting_json(setting: Setting) -> Json:
 
 def setting_of(data: Json) -> Setting:
     """The reverse. Raises KeyError, TypeError, ValueError."""
-    start = data["start"]
+    start, terms = data["start"], data["terms"]
+    shortest, longest = terms["whole_blocks"]
     return Setting(
-        Storage(**data["storage"]),
-        Terms(**data["terms"]),
+        _storage_of(data["storage"]),
+        Terms(**terms | {"whole_blocks": (shortest, longest)}),
         State(
             start["low_mwh"],
             start["high_mwh"],
@@ -66,6 +67,17 @@ def setting_of(data: Json) -> Setting:
         data["firm"],
         {block_of(text): (low, high) for text, (low, high) in data["open_mw"].items()},
     )
+
+
+def _storage_json(storage: Storage) -> Json:
+    plain = {each.name: getattr(storage, each.name) for each in dataclasses.fields(storage)}
+    room = {block_text(block): [*room_mw] for block, room_mw in sorted(storage.room_mw.items())}
+    return plain | {"room_mw": room}
+
+
+def _storage_of(data: Json) -> Storage:
+    room = {block_of(text): (low, high) for text, (low, high) in data["room_mw"].items()}
+    return Storage(**data | {"room_mw": room})
 
 
 def book_json(book: Book) -> Json:

@@ -168,7 +168,7 @@ def _newest(series: Series, row: int) -> Numbers:
 def _lack(days: int, least: int, age: int, oldest: int) -> str:
     """Why a rung may not be tried, or nothing."""
     if age > oldest:
-        return f"the newest prices are {age} days before the day, {oldest} is the most"
+        return f"the newest known day is {age} days before the day, {oldest} is the most"
     if days < least:
         return f"{days} whole days are known, {least} are needed"
     return ""

@@ -1,0 +1,1 @@
+"""The fault campaign of `scripts/faults`: kinds, promises, gateway, far side, judge."""

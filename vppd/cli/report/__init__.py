@@ -1,0 +1,1 @@
+"""`vppd report`: documents made from the journal alone, as Markdown, HTML and CSV."""

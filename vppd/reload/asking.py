@@ -1,0 +1,115 @@
+"""Asking for a reload: by SIGHUP, as systemd sends it, or over the socket; one after the other,
+told to systemd, the log and the journal."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import astuple
+from pathlib import Path
+
+import structlog
+
+from vppd import config
+from vppd.core.model import SITE
+from vppd.core.ports import Clock, Journal
+from vppd.core.records import EventRow
+from vppd.core.reloading import Verdict
+from vppd.reload.change import Reload
+from vppd.spine.fingerprint import fingerprints
+from vppd.spine.notify import Notifier
+
+TOLD = 3  # changes in a line; the row has all
+log = structlog.get_logger()
+
+Asked = tuple[str, bool, "asyncio.Future[Verdict]"]
+
+
+class Reloader:
+    """The one task that reloads; it may be asked at any time."""
+
+    def __init__(
+        self,
+        reload: Reload,
+        directory: Path,
+        notifier: Notifier,
+        clock: Clock,
+        journal: Journal,
+        begun: Callable[[], bool],
+    ) -> None:
+        """`begun` says whether the site is controlled: before there is nothing to reload."""
+        self._reload, self._directory, self._notifier = reload, directory, notifier
+        self._clock, self._journal, self._begun = clock, journal, begun
+        self._asked: asyncio.Queue[Asked] = asyncio.Queue()
+
+    def hang_up(self) -> None:
+        """SIGHUP."""
+        self._ask("SIGHUP", dry_run=False)
+
+    async def ask(self, by: str, dry_run: bool) -> Verdict:
+        """Read the configuration again, and what came of it."""
+        return await asyncio.shield(self._ask(by, dry_run=dry_run))
+
+    async def run(self) -> None:
+        """For ever. What fails here after the new settings rule is a fault of ours: it is raised,
+        and the daemon ends and begins with them."""
+        while True:
+            by, dry_run, told = await self._asked.get()
+            verdict = await self._once(by, dry_run=dry_run)
+            if not told.done():
+                told.set_result(verdict)
+
+    def _ask(self, by: str, *, dry_run: bool) -> "asyncio.Future[Verdict]":
+        told: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._asked.put_nowait((by, dry_run, told))
+        return told
+
+    async def _once(self, by: str, *, dry_run: bool) -> Verdict:
+        if not dry_run:
+            self._notifier.reloading(self._clock.now_s())
+            self._notifier.status("reads its configuration again")
+        loaded = await asyncio.to_thread(config.load, self._directory)
+        if loaded.settings is None:
+            verdict = Verdict(tuple(map(str, loaded.errors)), dry_run=dry_run)
+        elif not self._begun():
+            verdict = Verdict(("it is still starting: try again",), dry_run=dry_run)
+        else:
+            verdict = await self._reload.change(loaded.settings, dry_run=dry_run)
+        if not dry_run:
+            await self._tell(by, verdict)
+        return verdict
+
+    async def _tell(self, by: str, verdict: Verdict) -> None:
+        text = said(verdict)
+        self._notifier.ready(text)
+        if verdict.errors:
+            log.warning("reload_refused", text=text, by=by)
+        else:
+            log.info("reloaded", text=text, by=by)
+        files = await asyncio.to_thread(fingerprints, self._directory)
+        changes = [astuple(each) for each in verdict.changes]
+        data = json.dumps({"by": by, "errors": verdict.errors, "changes": changes})
+        now, level = self._clock.utc(), 2 if verdict.errors else 1
+        self._journal.append(EventRow(now, "reload", SITE, level, f"{text}; by {by}", data))
+        self._journal.append(configured(self._clock, self._directory, verdict, files))
+
+
+def configured(
+    clock: Clock, directory: Path, verdict: Verdict | None, files: dict[str, str]
+) -> EventRow:
+    """What the configuration is now, for the audit chain; `verdict` None: at the start."""
+    verb = "started with"
+    if verdict is not None:
+        verb = "refused" if verdict.errors else "reloaded"
+    text = f"{verb} {len(files)} files of {directory}"
+    return EventRow(clock.utc(), "configuration", SITE, 1, text, json.dumps({"sha256": files}))
+
+
+def said(verdict: Verdict) -> str:
+    """In one line."""
+    if verdict.errors:
+        return "; ".join(verdict.errors)
+    if not verdict.changes:
+        return "reloaded: nothing changed"
+    some = ", ".join(map(str, verdict.changes[:TOLD]))
+    more = len(verdict.changes) - TOLD
+    return f"reloaded: {some}" + (f" and {more} more" if more > 0 else "")
