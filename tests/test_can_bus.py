@@ -320,7 +320,7 @@ async def test_an_interface_that_fails_for_ever_is_no_storm(
     monkeypatch.setattr(can, "Bus", open_broken)
     ear = Ear(PYLON, CLOCK)
     async with running("socketcan", "can0", ear):
-        await until(lambda: len(opened) == 3)
+        await until(lambda: len(opened) == 3 and opened[2].reads == 1)
     assert [each.reads for each in opened] == [1, 1, 1]
     assert ear.notices == [("can_lost", True)]
     assert ear.links == [("b1/bms", False)]
