@@ -47,10 +47,12 @@ class Process:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(words).encode() + b"\n")
 
-    async def sure_order(self, name: str, value_mw: float, address: int = 3001) -> bool:
+    async def sure_order(
+        self, name: str, value_mw: float, address: int = 3001, mode: str = "direct"
+    ) -> bool:
         """c104 may lose an answer, most of all just after a start: the order is given again."""
         for _ in range(4):
-            if await self.order(name, value_mw, address):
+            if await self.order(name, value_mw, address, mode):
                 return True
         return False
 

@@ -51,8 +51,8 @@ async def test_a_select_that_is_cancelled_executes_nothing() -> None:
         await site.until(lambda: site.refusals() == ["command"])
         assert site.accepted() == []
         assert site.plans == []
-        await c104.order("a", 0.5, SELECTED, "select")
-        await site.until(lambda: site.accepted() == [500.0])
+        assert await c104.sure_order("a", 0.5, SELECTED, "select")
+        await site.until(lambda: {*site.accepted()} == {500.0})
     malformed(relay, 50)
 
 
@@ -66,8 +66,8 @@ async def test_an_execute_after_the_select_has_timed_out_is_refused() -> None:
         assert await c104.ask("end") is False
         await site.until(lambda: site.refusals() == ["command"])
         assert site.plans == []
-        await c104.order("a", 0.5, SELECTED, "select")
-        await site.until(lambda: site.accepted() == [500.0])
+        assert await c104.sure_order("a", 0.5, SELECTED, "select")
+        await site.until(lambda: {*site.accepted()} == {500.0})
     malformed(relay, 50)
 
 
