@@ -12,6 +12,7 @@ one part more or less is far below the tolerance).
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from enum import Enum
 from itertools import chain
@@ -24,6 +25,7 @@ LOOKS, LOOKS_LEAST = 300, 2  # branches looked at: so many over the number of pa
 MANY, DIVES = 24, 6  # from so many parts on: decided together, in so many steps
 MORE = (0, 1, -1)
 ENOUGH_KW = 1e-9
+STEP = 4  # corners from one look's marginal cost to the next's, and how that grows
 
 
 class Run(Enum):
@@ -103,6 +105,7 @@ class _Search:
         self.power_kw, self.pool = power_kw, pool
         self.parts, self.trunks, self.knees_kw = pool.parts, pool.trunks, pool.knees_kw
         self._least = self._spare = math.inf
+        self._near_share = math.inf  # the marginal cost of the look before
         self.exact = False
 
     def run(self) -> list[float]:
@@ -140,10 +143,14 @@ class _Search:
         undecided, floor = self._floor(cost, root.runs, shares_kw)
         self.exact = not undecided and floor >= cost
         idle = [at for at, share_kw in enumerate(shares_kw) if share_kw <= 0.0]
-        for more in MORE:
+        filled = self._filled(undecided, shares_kw)
+        counts = [min(max(filled + more, 0), len(undecided)) for more in MORE]
+        for count in dict.fromkeys(counts):
             if not undecided or floor >= self._least - self._spare:
                 return
-            look = self._rounded(root, undecided, shares_kw, more, idle)
+            # if all of them run the others have less to do: what is idle stays so by itself
+            kept = idle if count < len(undecided) else ()
+            look = self._rounded(root, undecided, shares_kw, count, kept)
             if self._reaches(look):
                 self._looked(look)
         if floor < self._least - self._spare:
@@ -160,28 +167,33 @@ class _Search:
 
     def _reaching(self, look: _Look, undecided: Sequence[int], shares_kw: Sequence[float]) -> _Look:
         """What is undecided rounded, or all of it running where the rest cannot give the power."""
-        rounded = self._rounded(look, undecided, shares_kw)
+        filled = self._filled(undecided, shares_kw)
+        rounded = self._rounded(look, undecided, shares_kw, filled)
         return rounded if self._reaches(rounded) else self._decided(look, undecided, [])
+
+    def _filled(self, undecided: Sequence[int], shares_kw: Sequence[float]) -> int:
+        """How many of these run where their power fills as many as it can."""
+        return round(sum([shares_kw[at] / self.knees_kw[at] for at in undecided]))
 
     def _rounded(
         self,
         look: _Look,
         undecided: Sequence[int],
         shares_kw: Sequence[float],
-        more: int = 0,
+        count: int,
         idle: Sequence[int] = (),
     ) -> _Look:
-        """As many run as their power fills, and some more; the others, and what equals them, are
-        idle."""
+        """So many run, the fullest; the others, and what equals them, are idle."""
         filled = {at: shares_kw[at] / self.knees_kw[at] for at in undecided}
         fullest = sorted(undecided, key=filled.__getitem__, reverse=True)
-        count = max(round(sum(filled.values())) + more, 0)
         rest = [equal for at in fullest[count:] for equal in self._equals(look, at) if equal >= at]
         return self._decided(look, fullest[:count], [*idle, *rest])
 
     def _looked(self, look: _Look) -> tuple[list[float], float]:
         """What a look finds, and what that costs; the best is kept."""
-        shares_kw = _relaxed(self.power_kw, look, self.pool.groups, self.trunks)
+        shares_kw, self._near_share = _relaxed(
+            self.power_kw, look, self.pool.groups, self.trunks, self._near_share
+        )
         cost, lost = self.pool.cost_kw(shares_kw)
         if cost < self._least:
             self.best, self._least, self._spare = shares_kw, cost, TOLERANCE_SHARE * abs(lost)
@@ -248,9 +260,13 @@ def _through_kw(sums_kw: Sequence[float], trunks: Sequence[Trunk]) -> float:
 
 
 def _relaxed(
-    power_kw: float, look: _Look, groups: Sequence[Sequence[int]], trunks: Sequence[Trunk]
-) -> list[float]:
-    """Water-filling with the envelope of what is not decided."""
+    power_kw: float,
+    look: _Look,
+    groups: Sequence[Sequence[int]],
+    trunks: Sequence[Trunk],
+    near_share: float,
+) -> tuple[list[float], float]:
+    """Water-filling with the envelope of what is not decided, and its marginal cost."""
     supplies = look.supplies
     lines: list[Line] = []
     for at, (group, trunk) in enumerate(zip(groups, trunks, strict=True)):
@@ -260,7 +276,8 @@ def _relaxed(
             line = look.lines[at] = line_of(behind, trunk)
         lines.append(line)
     shares_kw = [0.0] * len(supplies)
-    for group, line, sum_kw in zip(groups, lines, _sums_kw(power_kw, lines), strict=True):
+    sums_kw, marginal_share = _sums_kw(power_kw, lines, near_share)
+    for group, line, sum_kw in zip(groups, lines, sums_kw, strict=True):
         if sum_kw <= 0.0:
             continue
         own_share = line.own_at(sum_kw)
@@ -283,16 +300,63 @@ def _relaxed(
         for number, jump_kw in jumping:  # those that jump exactly here take what is left, in order
             shares_kw[number] = share_kw = max(min(jump_kw, left_kw), 0.0)
             left_kw -= share_kw
-    return shares_kw
+    return shares_kw, marginal_share
 
 
-def _sums_kw(power_kw: float, lines: Sequence[Line]) -> list[float]:
-    """What each trunk gives where all have the same marginal cost and together give the power."""
+def _after_kw(
+    corners: Sequence[tuple[Sequence[float], Sequence[float]]], marginal_share: float
+) -> float:
+    """The sum of what lines give at most at this marginal cost: Line.after_kw of each, written out,
+    for nothing here is asked as often."""
+    sum_kw = 0.0
+    for whole_share, sums_kw in corners:
+        at = bisect_right(whole_share, marginal_share)
+        if at == len(whole_share):
+            sum_kw += sums_kw[-1]
+        elif at:
+            low_share, low_kw = whole_share[at - 1], sums_kw[at - 1]
+            rise_share = (marginal_share - low_share) / (whole_share[at] - low_share)
+            sum_kw += low_kw + (sums_kw[at] - low_kw) * rise_share
+    return sum_kw
+
+
+def _around(
+    power_kw: float,
+    corners: Sequence[tuple[Sequence[float], Sequence[float]]],
+    marks_share: Sequence[float],
+    near_share: float,
+) -> tuple[int, int]:
+    """Places between which the least marginal cost that gives the power is; it is near this one."""
+    last = len(marks_share) - 1
+    at, step = min(bisect_left(marks_share, near_share), last), STEP
+    if _after_kw(corners, marks_share[at]) >= power_kw:
+        low, high = at, at
+        while low > 0:
+            low = max(low - step, 0)
+            if _after_kw(corners, marks_share[low]) < power_kw:
+                return low + 1, high
+            high, step = low, step * STEP
+        return 0, high
+    low = high = min(at + 1, last)
+    while high < last:
+        high = min(high + step, last)
+        if _after_kw(corners, marks_share[high]) >= power_kw:
+            return low, high
+        low, step = min(high + 1, last), step * STEP
+    return low, last
+
+
+def _sums_kw(
+    power_kw: float, lines: Sequence[Line], near_share: float
+) -> tuple[list[float], float]:
+    """What each trunk gives where all have the same marginal cost and together give the power; and
+    that marginal cost, which is looked for from `near_share` on."""
     marks = sorted(chain.from_iterable([line.whole_share for line in lines]))
-    low, high = 0, len(marks) - 1
+    corners = [(line.whole_share, line.sums_kw) for line in lines]
+    low, high = _around(power_kw, corners, marks, near_share)
     while low < high:
         middle = (low + high) // 2
-        if sum(line.after_kw(marks[middle]) for line in lines) >= power_kw:
+        if _after_kw(corners, marks[middle]) >= power_kw:
             high = middle
         else:
             low = middle + 1
@@ -302,14 +366,14 @@ def _sums_kw(power_kw: float, lines: Sequence[Line]) -> list[float]:
         from_kw = [line.after_kw(marks[low - 1]) for line in lines]
         begun_kw = sum(from_kw)
         rise = (power_kw - begun_kw) / (sum_kw - begun_kw) if sum_kw > begun_kw else 0.0
-        return [a + (b - a) * rise for a, b in zip(from_kw, before, strict=True)]
+        return [a + (b - a) * rise for a, b in zip(from_kw, before, strict=True)], marks[low]
     left_kw = power_kw - sum_kw
     found: list[float] = []
     for line, at_kw in zip(lines, before, strict=True):
         more_kw = min(line.after_kw(marks[low]) - at_kw, max(left_kw, 0.0))
         found.append(at_kw + more_kw)
         left_kw -= more_kw
-    return found
+    return found, marks[low]
 
 
 def _supply(part: Part, knee_kw: float) -> Supply:

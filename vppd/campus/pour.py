@@ -40,17 +40,22 @@ def in_tree(
     what it lets through by the same rule, and the others carry the rest."""
     every = range(len(caps_kw))
     found = rule(size_kw, every, caps_kw)
+    closed: set[int] = set()  # what stands behind a full bound
     for _ in held:
-        fixed_kw: dict[int, float] = {}
+        fixed: set[int] = set()
         for most_kw, behind in held:
-            if is_over(found, most_kw, behind) and fixed_kw.keys().isdisjoint(behind):
-                fixed_kw.update(zip(behind, rule(most_kw, behind, caps_kw), strict=True))
-        if not fixed_kw:
+            if is_over(found, most_kw, behind) and fixed.isdisjoint(behind):
+                caps_kw = list(caps_kw)
+                for at, each_kw in zip(behind, rule(most_kw, behind, caps_kw), strict=True):
+                    found[at] = caps_kw[at] = min(caps_kw[at], each_kw)
+                fixed.update(behind)
+        if not fixed:
             break
-        caps_kw = list(caps_kw)
-        for at, each_kw in fixed_kw.items():
-            caps_kw[at] = min(caps_kw[at], each_kw)
-        found = rule(size_kw, every, caps_kw)
+        closed |= fixed
+        open_ = [at for at in every if at not in closed]
+        left_kw = max(size_kw - sum(map(found.__getitem__, closed)), 0.0)
+        for at, each_kw in zip(open_, rule(left_kw, open_, caps_kw), strict=True):
+            found[at] = each_kw
     return found
 
 

@@ -9,6 +9,7 @@ back by one is told so. Pure; kW, positive towards the grid.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from operator import is_
 
 from vppd.campus.dispatch import Branch, Member, Strategy, bounds_of
@@ -73,11 +74,15 @@ def share(
         powers_kw, free, branches, base_kw + ask.droop_kw, short_base_kw + short_droop_kw
     )
     base.update(ask.pins_kw)
-    requests = [
-        Request(id_, base.get(id_, 0.0), droop.get(id_, 0.0), 0.0, held.get(id_, ()))
-        for id_ in [each.id for each in members]
-    ]
-    return Shares(tuple(requests), short_base_kw, short_droop_kw)
+    ids = [each.id for each in members]
+    columns = zip(
+        ids,
+        map(base.get, ids, repeat(0.0)),
+        map(droop.get, ids, repeat(0.0)),
+        repeat(0.0),
+        map(held.get, ids, repeat(())),
+    )
+    return Shares(tuple(map(Request._make, columns)), short_base_kw, short_droop_kw)
 
 
 def _pinned(ask: Ask, members: Sequence[Member], branches: Sequence[Branch]) -> dict[UnitId, float]:
