@@ -26,7 +26,7 @@ def tell(journal: Path, status: dict[str, Any]) -> str:
 
 def _events(rows: sqlite3.Connection) -> str:
     """Alarms and the daemon's own words, seconds from the start."""
-    found = rows.execute("SELECT at, code, unit, text FROM event ORDER BY id").fetchall()
+    found = rows.execute("SELECT at, code, unit, text FROM event ORDER BY at, id").fetchall()
     if not found:
         return "events: none"
     start = found[0][0]
