@@ -150,6 +150,17 @@ def test_an_optional_file_may_be_empty(text: str) -> None:
     assert settings_of(loaded(FINE | {"market.yaml": text})).market == MarketSettings()
 
 
+def test_a_link_to_nowhere_is_no_absent_file(tmp_path: Path) -> None:
+    for name, text in FINE.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "grid.yaml").unlink(missing_ok=True)
+    (tmp_path / "grid.yaml").symlink_to(tmp_path / "gone.yaml")
+    found = load(tmp_path)
+    assert found.settings is None
+    assert any(each.file == "grid.yaml" for each in found.findings), found.findings
+
+
 finite = st.floats(allow_nan=False, allow_infinity=False)
 units = st.builds(
     lambda rated_power_kw, energy_kwh, modules, soc, poll_s: {

@@ -5,6 +5,7 @@ those fields. Every error of every file is found in one run: what a wrong key le
 judged by the rules between keys.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def load(directory: Path) -> Loaded:
 def _document(directory: Path, file: str) -> Document:
     path = directory / file
     root = UNWRAPPED.get(file, ())
-    if not path.exists() and file not in REQUIRED_FILES:
+    if not os.path.lexists(path) and file not in REQUIRED_FILES:
         return Document(file, Block(()))
     document = read(file, path, root)
     if root:
