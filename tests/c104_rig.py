@@ -56,9 +56,11 @@ class Process:
                 return True
         return False
 
-    async def link(self, name: str, port: int, *, timed: bool = False) -> None:
+    async def link(
+        self, name: str, port: int, *, timed: bool = False, patience_ms: int = PATIENCE_MS
+    ) -> None:
         """Connect, and get over the time in which c104 loses answers."""
-        assert await self.ask("connect", name, port, "NONE", timed, PATIENCE_MS) is True
+        assert await self.ask("connect", name, port, "NONE", timed, patience_ms) is True
         for _ in range(4):
             if await self.ask("interrogate", name):
                 return

@@ -9,6 +9,8 @@ from tests.scada_rig import serving
 from vppd.core.settings_scada import OrderSettings
 from vppd.grid.orders import Verb
 
+LONG_MS = 3000  # an answer that comes so late comes no more
+
 
 @needs_c104
 async def test_an_independent_master_commands_the_site() -> None:
@@ -22,8 +24,7 @@ async def test_an_independent_master_commands_the_site() -> None:
         assert await c104.ask("await_value", "all", 1001, _float32(0.12)) is True
         await c104.ask("leave", "all")
         # just after its own start sequence c104 loses answers, so commands come by a plain link
-        assert await c104.ask("connect", "a", relay.port, "NONE") is True
-        assert await c104.ask("interrogate", "a") is True
+        await c104.link("a", relay.port, patience_ms=LONG_MS)
         assert (await c104.ask("value", "a", 1109))[0] == 2.0
         assert await c104.ask("clock", "a") is True
         offset_s = site.station.values()["clock_offset_s"]
@@ -54,7 +55,7 @@ def _float32(value: float) -> float:
 @needs_c104
 async def test_an_independent_master_that_executes_too_late_is_refused() -> None:
     async with serving({"select_timeout_s": 1e-9}) as site, c104_process() as c104:
-        assert await c104.ask("connect", "a", site.station.port, "NONE") is True
+        await c104.link("a", site.station.port, patience_ms=LONG_MS)
         assert await c104.order("a", 0.5, 3003, "select") is False
         assert site.accepted() == []
 
@@ -63,7 +64,7 @@ async def test_an_independent_master_that_executes_too_late_is_refused() -> None
 async def test_independent_redundant_masters_switch_over() -> None:
     orders = OrderSettings(on_link_loss="hold", hold_s=300.0)
     async with serving(orders=orders) as site, c104_process() as c104, Relay(site).open() as relay:
-        assert await c104.ask("connect", "a", relay.port, "NONE") is True
+        await c104.link("a", relay.port, patience_ms=LONG_MS)
         assert await c104.ask("connect", "b", site.station.port, "MUTED") is True
         assert await c104.order("a", 0.25) is True
         site.values["soc_pct"] = 61.0
