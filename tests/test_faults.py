@@ -4,10 +4,13 @@ The whole of it, under a real systemd, is `scripts/faults`.
 """
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
+from tests.faults.bids import Bids
 from tests.faults.campaign import KINDS, Campaign, Injected, left_out
+from tests.faults.gates import Gates
 from tests.faults.gateway import PlainGateway
 from tests.faults.ground import CONNECTION_KW, RATED_KW, SHIFT_S, Told, Watch
 from tests.faults.ledger import Entry
@@ -15,10 +18,14 @@ from tests.faults.promises import BY_KIND, PROMISES
 from tests.faults.report import lines, summary
 from tests.faults.site import Broken, FaultSite
 from tests.mqtt_rig import needs_mosquitto
+from vppd.core.settings_market import GateSettings
+from vppd.market.exchange import Auction
+from vppd.market.gates import gate_of
 
-pytestmark = pytest.mark.timeout(110)
+pytestmark = pytest.mark.timeout(300)
 
-SHORT = ("device_closes", "broker_killed", "reload_broken", "half_requests")
+SHORT = ("device_closes", "broker_killed", "reload_broken", "half_requests", "exchange_killed")
+SENT_S = 60.0
 PATIENCE = 4.0  # a test may run beside others
 
 
@@ -31,8 +38,8 @@ def test_every_kind_has_a_promise_and_they_are_many() -> None:
 
 def test_the_table_tells_what_was_broken() -> None:
     done = [
-        Injected("killed", 4.9, 7.0, 0),
-        Injected("killed", -1.0, -1.0, 1, "lost: command"),
+        Injected("killed", 4.9, 7.0, 0, bids=3),
+        Injected("killed", -1.0, -1.0, 1, "lost: command; lost: bid rtm-1", bids_lost=1),
         Injected("hiccup", 0.0, 0.5, 0),
     ]
     table = lines(done, {"power_cut": "needs a real systemd"})
@@ -42,10 +49,27 @@ def test_the_table_tells_what_was_broken() -> None:
     assert "4.9 s" in table[1]
     assert "kept" in table[2]
     assert table[3] == "power_cut: not tried here, needs a real systemd"
-    assert summary(done, ["audit verify: no"], 7, 90) == (
+    assert summary(done, ["audit verify: no"], 7, 3, 90) == (
         "2 kinds, 3 faults, 2 promises broken; 7 acknowledged rows, 1 lost; "
-        "90 setpoints at the devices"
+        "3 bids acknowledged by the exchange, 1 lost or doubled; 90 setpoints at the devices"
     )
+
+
+def test_gates_open_one_by_one_as_far_ahead_as_is_allowed() -> None:
+    gates, opened = Gates(), list[Auction]()
+    while True:
+        now = datetime.now(UTC)
+        auction = gates.shut()
+        if auction is None:
+            break
+        before = GateSettings(rtm_open_min=gates.open_min, rtm_close_min=3.0)
+        assert not gate_of(auction, before).open_at(now)
+        gates.open()
+        after = GateSettings(rtm_open_min=gates.open_min, rtm_close_min=3.0)
+        assert gate_of(auction, after).open_at(datetime.now(UTC))
+        opened.append(auction)
+    assert opened == sorted(set(opened))
+    assert len(opened) in (47, 48), "a day of them"
 
 
 class Judging(Watch):
@@ -97,6 +121,8 @@ def test_a_few_faults_keep_their_promises(site: FaultSite) -> None:
         campaign.inflict(kind)
     assert [each.wrong for each in campaign.done] == [""] * len(SHORT), said
     assert len(site.ledger.entries) >= 3 * len(SHORT)
+    placed = site.ground.exchange.placed
+    site.until(lambda: len(placed()) > 0, SENT_S, "a book is sent")
     assert site.ground.watch.count > 0
     site.ledger.post("/v1/units/A/control", command="disable")
     site.ground.watch.wrong()
@@ -110,3 +136,12 @@ def test_a_few_faults_keep_their_promises(site: FaultSite) -> None:
     assert site.ledger.again() == [forged]
     site.ledger.entries.remove(forged)
     assert campaign.account() == []
+    (first, *others), journal = placed(), site.gateway.state / "journal.db"
+    assert not Bids(placed, journal).account()
+    (twice,) = Bids(lambda: [first, *others, first], journal).wrong()
+    assert twice == f"bid {first['ticket']}: taken 2 times"
+    (unknown,) = Bids(lambda: [{**first, "ticket": "never"}], journal).wrong()
+    assert unknown.startswith("lost: bid never")
+    assert f"lost: bid {first['ticket']}: not at the exchange" in Bids(list, journal).account()
+    (other,) = Bids(lambda: [{**first, "curves": []}, *others], journal).account()
+    assert "otherwise" in other

@@ -26,19 +26,25 @@ from vppd.core.model import (
 from vppd.field.feeders import Feeder, Feeders
 from vppd.field.load_range import TIMES, LoadRange
 from vppd.field.meter import LoadWatch
-from vppd.field.told import KEPT_S, Told, may_give_kw
-from vppd.field.traces import Trace
+from vppd.field.told import KEPT_S, NOTHING_KW, Told, may_give_kw
+from vppd.field.traces import Trace, line_kw
 
 LIMIT = Limit(-100.0, 90.0, Code.CONNECTION, "site")
 OVER_KW, MAX_AGE_S = 0.5, 2.5
 
 
 def told(*rows: tuple[float, float | None]) -> Told:
-    """Setpoints and when they were answered; None: lost."""
+    """Setpoints and when they were answered; None: something else was lost."""
     made = Told()
     for at_s, power_kw in rows:
         outcome = Outcome.LOST if power_kw is None else Outcome.WRITTEN
         made.answered(WriteResult(B1, outcome, power_kw, 0.0, at_s))
+    return made
+
+
+def lost(made: Told, at_s: float, power_kw: float) -> Told:
+    """One more setpoint, which nobody acknowledged."""
+    made.answered(WriteResult(B1, Outcome.LOST, power_kw, 0.0, at_s))
     return made
 
 
@@ -70,6 +76,76 @@ def test_a_write_that_was_lost_may_have_been_heard_or_not() -> None:
     assert made.within_kw(7.0, 7.0) == (-5.0, -5.0)
 
 
+def test_a_setpoint_that_was_lost_may_be_what_the_unit_is_at() -> None:
+    made = lost(told((1.0, 10.0)), 2.0, 40.0)
+    assert made.within_kw(1.5, 1.5) == (10.0, 10.0)
+    assert made.within_kw(2.0, 2.0) == (0.0, 40.0)
+    lost(made, 3.0, -25.0)
+    assert made.within_kw(3.0, 3.0) == (-25.0, 40.0), "neither was ever acknowledged"
+    assert may_give_kw(read((3.5, 40.0)), made, 3.6) == (-25.0, 40.0), "or its timer ran out"
+    made.answered(WriteResult(B1, Outcome.LOST, math.nan, None, 3.6))
+    assert made.within_kw(3.7, 3.7) == (-25.0, 40.0)
+    made.answered(WriteResult(B1, Outcome.HELD, 5.0, None, 4.0))
+    assert made.within_kw(4.0, 4.0) == (5.0, 5.0)
+    assert lost(Told(), 1.0, 30.0).within_kw(1.0, 1.0) == (0.0, 30.0)
+
+
+def test_a_reading_that_comes_late_counts_when_it_was_read() -> None:
+    setpoints = told((1.0, 10.0), (2.1, 30.0))
+    shown = read((3.0, 30.0), (1.5, 9.0), (2.5, 20.0))
+    assert may_give_kw(shown, setpoints, 2.0) == (9.0, 10.0)
+    assert may_give_kw(shown, setpoints, 2.6) == (20.0, 30.0)
+    assert may_give_kw(shown, setpoints, 3.1) == (30.0, 30.0)
+    assert [each.at_s for each in shown.near(2.5)] == [1.5, 2.5, 3.0]
+    assert line_kw(shown.near(2.5), 2.75) == 25.0
+    assert may_give_kw(read((3.0, 30.0)), setpoints, 2.6) == (0.0, 30.0), "not read until then"
+
+
+steps = st.tuples(
+    st.sampled_from(["acked", "lost", "heard and lost", "refused", "held", "reverts", "read"]),
+    st.floats(-100.0, 100.0),
+    st.floats(0.01, 0.9),
+)
+
+
+@given(st.lists(steps, max_size=30), st.randoms(use_true_random=False))
+def test_a_unit_that_does_what_it_heard_last_is_within_the_bounds(
+    rounds: list[tuple[str, float, float]], dice: random.Random
+) -> None:
+    """Whatever became of its writes, and however late what was read of it comes. Its own timer
+    may run out only once it heard nothing."""
+    setpoints, shown, now_s = Told(), Trace(), 100.0
+    gives_kw = held_kw = 0.0
+    alone = False
+    late: list[Reading] = []
+    for what, power_kw, for_s in rounds:
+        now_s += for_s
+        match what:
+            case "acked":
+                gives_kw = held_kw = power_kw
+                setpoints.answered(WriteResult(B1, Outcome.WRITTEN, power_kw, 0.0, now_s))
+                alone = False
+            case "held" if not alone:
+                gives_kw = held_kw
+                setpoints.answered(WriteResult(B1, Outcome.HELD, held_kw, 0.0, now_s))
+            case "refused":
+                setpoints.answered(WriteResult(B1, Outcome.REFUSED, None, None, now_s))
+            case "lost" | "heard and lost":
+                gives_kw = gives_kw if what == "lost" else power_kw
+                setpoints.answered(WriteResult(B1, Outcome.LOST, power_kw, 0.0, now_s))
+                alone = True
+            case "reverts" if alone:
+                gives_kw = 0.0
+            case "read":
+                late.append(Reading(B1, Point.POWER_KW, gives_kw, now_s, MAX_AGE_S))
+                dice.shuffle(late)
+                while late and dice.random() < 0.7:
+                    shown.add(late.pop())
+        low_kw, high_kw = may_give_kw(shown, setpoints, now_s)
+        assert low_kw <= gives_kw <= high_kw
+        assert may_give_kw(None, setpoints, now_s)[0] <= gives_kw
+
+
 def test_what_was_told_long_ago_is_forgotten_but_for_what_still_holds() -> None:
     made = told((1.0, 10.0), *((2.0 + KEPT_S, 30.0),))
     assert made.within_kw(1.5, 1.5) == (10.0, 10.0)
@@ -85,6 +161,8 @@ def test_a_unit_is_between_what_it_showed_last_and_what_it_was_told_since() -> N
     assert may_give_kw(shown, setpoints, 2.2) == (9.0, 30.0)
     assert may_give_kw(shown, setpoints, 2.4) == (25.0, 99.0)
     assert may_give_kw(None, setpoints, 2.4) == (0.0, 25.0), "nobody hears it"
+    assert may_give_kw(shown, setpoints, 2.2, (-5.0, 20.0)) == (-5.0, 30.0), "what is on its way"
+    assert may_give_kw(None, setpoints, 2.4, (-5.0, 40.0)) == (-5.0, 40.0)
 
 
 # ---- what follows for the load -----------------------------------------------------------------
@@ -147,10 +225,14 @@ class Site:
     given_kw: dict[UnitId, float] = field(default_factory=lambda: {B1: 0.0, B2: 0.0})
     load_kw: float = 0.0
     now_s: float = 10.0
+    sent_kw: dict[UnitId, tuple[float, float]] = field(
+        default_factory=lambda: {B1: NOTHING_KW, B2: NOTHING_KW}
+    )
     readings: dict[tuple[UnitId, Point], Reading] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.watch = LoadWatch((asset(B1), asset(B2)), self, self.snapshot, LIMIT)
+        units = asset(B1), asset(B2)
+        self.watch = LoadWatch(units, self, self.snapshot, LIMIT, self.sent_kw.__getitem__)
         self.feeders = Feeders((Feeder((B1, B2), LIMIT),))
 
     def publish(self, message: object) -> None:
@@ -255,6 +337,25 @@ def test_what_is_told_and_not_given_counts_both_ways() -> None:
         site.read_units()
         site.read_meter()
     assert site.leaves_kw()[1] <= 90.0 - 55.0 + 1e-6
+
+
+def test_what_is_on_its_way_may_have_been_heard() -> None:
+    """A unit goes down by 40 kW before it answers: that is no load that came."""
+    site = rested()
+    site.tell(one=60.0, other=40.0)
+    for _ in range(3):
+        site.read_units()
+        site.read_meter()
+    assert site.leaves_kw()[1] == pytest.approx(110.0)
+    site.sent_kw[B1] = 20.0, 35.0
+    site.given_kw[B1] = 20.0
+    low_kw, _, high_kw = site.read_meter()
+    assert low_kw <= 20.0 + 1e-6
+    assert high_kw >= 20.0 - 1e-6
+    assert site.leaves_kw()[1] <= 110.0 + 1e-6
+    site.sent_kw[B1] = NOTHING_KW
+    site.read_units()
+    assert site.read_meter() == pytest.approx((20.0, 20.0, 20.0))
 
 
 def test_after_a_silence_nothing_is_believed_of_what_was() -> None:

@@ -37,6 +37,15 @@ KILLED_S = 5.0
 SOON_S = 15.0  # after a start the plan is there and ramped
 
 
+RTM = MarketSettings(
+    enabled=True,
+    dry_run=False,
+    products=("rtm",),
+    gates=GATES,
+    exchange=ExchangeSettings(user="U1", participant="P1", requests_per_s=100.0),
+)
+
+
 class EveryOther:
     """Sells 100 kW in odd blocks at any price, buys as much in even ones."""
 
@@ -50,14 +59,7 @@ class EveryOther:
 
 @virtual
 async def _played(directory: Path) -> None:
-    market = MarketSettings(
-        enabled=True,
-        dry_run=False,
-        products=("rtm",),
-        gates=GATES,
-        exchange=ExchangeSettings(user="U1", participant="P1", requests_per_s=100.0),
-    )
-    settings = site_settings(("A",), market=market, pmus=())
+    settings = site_settings(("A",), market=RTM, pmus=())
     clock = VirtualClock(START)
     clock.now_s()
     journal = SqliteJournal(directory / "journal.db", clock, lambda *_: None, bounds=SLOW_DISK)
@@ -66,7 +68,7 @@ async def _played(directory: Path) -> None:
     rules = Rules(gates=GATES, rtm_final_min=0.5)
     rig = SiteRig(settings, journal=journal, start=START)
     rig.clock = clock
-    rig.means = Means(exchange_of(market, clock, socket=socket), EveryOther())
+    rig.means = Means(exchange_of(RTM, clock, socket=socket), EveryOther())
     async with SimulatedExchange(clock, rules=rules, path=socket, rate_per_s=1e6), rig:
         rig.employ("journal", journal.run)
         await rig.run((KILL_AT - clock.utc()).total_seconds())

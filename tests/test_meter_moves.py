@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from tests.rig import asset, snapshot
@@ -110,6 +111,7 @@ class Site:
 METERS = st.sampled_from([(0.5, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 1.0)])
 
 
+@profile(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 6), METERS)
 def test_a_fleet_that_moves_is_no_load(seed: int, count: int, meter: tuple[float, float]) -> None:
     dice = random.Random(seed)
@@ -121,6 +123,7 @@ def test_a_fleet_that_moves_is_no_load(seed: int, count: int, meter: tuple[float
     assert site.wrong_kw(end_s + RESTED_S, end_s + RESTED_S + 5.0) <= RESTED_KW
 
 
+@profile(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.floats(-100.0, 100.0))
 def test_a_step_of_the_load_beside_units_at_rest_counts_at_the_third_poll(
     seed: int, count: int, to_kw: float
@@ -132,6 +135,7 @@ def test_a_step_of_the_load_beside_units_at_rest_counts_at_the_third_poll(
     assert site.wrong_kw(4.0 + KNOWN_S, 11.0) <= RESTED_KW
 
 
+@profile(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 6), METERS)
 def test_a_load_that_steps_while_the_units_move_is_known_soon_after_they_rest(
     seed: int, count: int, meter: tuple[float, float]

@@ -191,10 +191,40 @@ def test_what_is_reported() -> None:
     assert frame is not None
     bench.actuator.unanswered(frame, "no answer within 1 s", bench.clock.s)
     lost = bench.of(WriteResult)[-1]
-    assert (lost.outcome, lost.power_kw) == (Outcome.LOST, None)
+    assert (lost.outcome, lost.power_kw, lost.cleared_at_s) == (Outcome.LOST, 30.0, bench.clock.s)
     assert bench.next() is None, "what to do next is for the gate to say"
     bench.offer(30.0)
     assert bench.next() is not None
+
+
+def test_only_a_setpoint_that_was_lost_carries_power() -> None:
+    bench = Bench()
+    bench.offer(20.0)
+    frame = bench.next()
+    assert frame is not None
+    assert frame.purpose is Purpose.TIMER
+    bench.actuator.unanswered(frame, "no answer within 1 s", bench.clock.s)
+    lost = bench.of(WriteResult)[-1]
+    assert (lost.outcome, lost.power_kw, lost.reactive_kvar) == (Outcome.LOST, None, None)
+
+
+def test_nothing_is_held_while_something_else_is_on_its_way() -> None:
+    bench = started()
+    bench.offer(80.0)
+    frame = bench.next()
+    assert frame is not None
+    bench.actuator.sending(frame)
+    before = len(bench.reports)
+    bench.clock.s += 0.1
+    bench.offer(20.0)
+    assert bench.reports[before:] == [], "it was answered to hold 20 kW, and may have heard 80 kW"
+    bench.actuator.written(frame, bench.clock.s)
+    assert bench.of(WriteResult)[-1].power_kw == 80.0
+    bench.offer(20.0)
+    bench.answer()
+    assert bench.of(WriteResult)[-1].power_kw == 20.0
+    bench.offer(20.0)
+    assert bench.of(WriteResult)[-1].outcome is Outcome.HELD
 
 
 def test_renewal_repeats_the_same_value() -> None:
@@ -510,11 +540,15 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(power_kw=st.floats(-4000, 4000), kvar=st.floats(-50, 50), lasts_s=st.floats(0.0, 3.0))
     def offers(self, power_kw: float, kvar: float, lasts_s: float) -> None:
+        before = len(self.bench.of(WriteResult))
         self.newest = self.bench.offer(power_kw, kvar, lasts_s)
+        if self.on_wire is not None and self.on_wire.purpose is Purpose.SETPOINT:
+            outcomes = [each.outcome for each in self.bench.of(WriteResult)[before:]]
+            assert Outcome.HELD not in outcomes, "another setpoint is on its way"
 
     @rule()
     def offers_zero(self) -> None:
-        self.newest = self.bench.offer(0.0)
+        self.offers(0.0, 0.0, 1.0)
 
     @rule(on=st.booleans())
     def enables(self, on: bool) -> None:
@@ -532,6 +566,7 @@ class AnyOrder(RuleBasedStateMachine):
         if frame is None:
             return
         self.on_wire = frame
+        self.bench.actuator.sending(frame)
         if frame.purpose in (Purpose.SETPOINT, Purpose.HEARTBEAT, Purpose.TIMER):
             assert self.newest is not None
             assert now_s < self.newest.valid_until_s

@@ -20,7 +20,7 @@ from tests.site_rig import PLAIN_DROOP, SiteRig, fire_input, site_settings
 from tests.test_site_campaign import acts, campaign_site
 from tests.virtual_time import run_virtual
 from vppd.cli import bundle
-from vppd.cli.replay import Difference, Ears, Played, Span, recorded_in, replay
+from vppd.cli.replay import Difference, Ears, Played, Span, _Site, recorded_in, replay
 from vppd.cli.vppctl import main as vppctl
 from vppd.cli.vppd import main as vppd
 from vppd.core.alarms import Code
@@ -230,6 +230,21 @@ def test_another_droop_changes_the_ticks_that_were_answered_and_no_other(answere
     assert "frequency response asked" in settled.why
 
 
+def test_another_setting_goes_on_from_file_to_file(hurt: Path) -> None:
+    """Not begun again from each head, which knows only what was recorded."""
+    with recorded_in(hurt) as files:
+        site = _Site([("recorder.flush_s", "6")])
+        reruns = []
+        for segment in files[:3]:
+            source, tape = chunks(segment.path), TapeReader(words())
+            begin = words().value(next(source).decode())
+            reruns.append(site.begin(begin))
+            for chunk in source:
+                for event in tape.events(chunk):
+                    reruns[-1].take(event)
+        assert reruns[0] is reruns[1] is reruns[2]
+
+
 def test_the_same_setting_changes_nothing_from_file_to_file(answered: Path) -> None:
     played, found, _ = again(answered, ("droop.droop_pct", "5.0"))
     assert (found, played.files > 1) == ([], True)
@@ -271,6 +286,43 @@ def test_damage_is_told_and_the_rest_is_replayed(answered: Path, tmp_path: Path,
     assert whole.ticks - 110 < played.ticks < whole.ticks
     assert played.damaged == int(not cut)
     assert ran("--state", str(tmp_path)).exit_code == int(not cut)
+
+
+@pytest.mark.parametrize("left", [0, 3, 8])
+def test_what_a_power_cut_left_is_no_difference_and_told(
+    hurt: Path, tmp_path: Path, left: int
+) -> None:
+    """A file of which nothing or only its first word reached the disk: all of its ticks are gone,
+    replay says from when to when, and what there is is the same."""
+    whole, _, before = again(hurt)
+    assert before == []
+    place = damaged(hurt, tmp_path, cut=True)
+    second = segments(place / "recorder")[1].path
+    second.write_bytes((hurt / "recorder" / second.name).read_bytes()[:left])
+    played, found, notes = again(place)
+    assert (found, played.damaged, played.files) == ([], 0, whole.files)
+    assert 0 < played.ticks < whole.ticks
+    assert [text.count("cut off") for text in notes] == [1, 0]
+    assert second.name in notes[0]
+    assert "no tick is recorded" in notes[1]
+    ended = ran("--state", str(place))
+    assert ended.exit_code == 0
+    assert ended.output.splitlines()[-1] == f"{played.ticks} ticks, 0 differences"
+
+
+def test_another_setting_is_played_on_only_where_nothing_is_missing(
+    hurt: Path, tmp_path: Path
+) -> None:
+    """A recorder that gave a file up leaves a gap in the life of one process: what happened in it
+    is not known, so the next file is begun from its own head, and no difference is made up."""
+    files = [each.path for each in segments(hurt / "recorder")]
+    assert len(files) > 3
+    (tmp_path / "recorder").mkdir()
+    for path in (files[0], *files[2:]):
+        (tmp_path / "recorder" / path.name).write_bytes(path.read_bytes())
+    played, found, notes = again(tmp_path, ("recorder.flush_s", "6"))
+    assert (found, played.differing) == ([], 0)
+    assert [text.count("no tick is recorded") for text in notes] == [1]
 
 
 def test_a_file_of_another_version_is_told(answered: Path, monkeypatch: pytest.MonkeyPatch) -> None:

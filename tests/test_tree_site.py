@@ -36,7 +36,7 @@ from vppd.core.model import METER, SITE, Point, Priority, UnitId
 from vppd.core.records import SetpointRow, SiteRow
 from vppd.core.settings import ConnectionSettings, DispatchSettings, MeterSettings, Settings
 from vppd.field.meter import LAG_S as METER_LAG_S
-from vppd.field.meter import OVER_SHARE, STILL_S
+from vppd.field.meter import STILL_S
 from vppd.sim.inverter import FULL_POWER_S, LAG_S
 
 SEEDS, DAY_S = (1,), 120.0  # of one run of the suite
@@ -47,10 +47,10 @@ SITE_KW = (160.0, 190.0)  # out, in: less than the feeders together
 STILL_KW = 1.0
 ROUND_KW = 0.3  # a setpoint register counts in tenths
 MOVES_S = 2.0 * FULL_POWER_S + 3.0 * LAG_S  # from full power to full power the other way
-OVER_KW = ROUND_KW + 100.0 * len(NAMES) * OVER_SHARE  # at the connection
+OVER_KW = ROUND_KW  # at the connection
 ANSWER_S = 0.1  # of a poll, and of a write
 SEEN_S = POLL_S + TICK_S + ANSWER_S + 3.0 * LAG_S  # from a move of the load until units answer it
-BLIND_KW = 3.0
+BLIND_KW = 1.0
 BELIEVED_S = 2.5  # a reading of the meter
 STUCK_S = METER_LAG_S + STILL_S + BELIEVED_S  # from when the units moved under a stuck meter
 HEARD_S = 3.5  # from the end of a silence until the unit is asked again

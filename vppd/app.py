@@ -83,7 +83,10 @@ def build(
     latches = Latches(trips, kept.put_nowait, clock.utc())
 
     feeders = feeders_of(settings, assets)
-    load = LoadWatch(metered(settings, assets), bus, bus.snapshot, feeders.tree[-1].limit)
+    load = LoadWatch(
+        *(metered(settings, assets), bus, bus.snapshot, feeders.tree[-1].limit),
+        sent=lambda unit: gate.standing(unit).offered_kw,
+    )
 
     def reported(report: DeviceReport) -> None:
         gate.report(report)
@@ -262,6 +265,10 @@ class Fleet:
             self._link = FleetLink(self._site, self._settings)
         await self._link.run()
 
+    def gone(self) -> None:
+        """It is not configured any more: nobody waits for its broker."""
+        self._site.alarms.set(Code.MQTT_LOST, SITE, False, "not configured any more")
+
     def status(self) -> Mapping[str, object] | None:
         """For /v1/status."""
         return self._link.status() if self._link is not None else None
@@ -280,7 +287,9 @@ def fleet_of(site: Site) -> Wants:
         def make() -> Part:
             fleet = Fleet(site, mqtt)
             sampler = Sampler(site, mqtt.telemetry_every_s, nodes=detailed)
-            return Part({"telemetry": sampler.run, "mqtt": fleet.run}, fleet, fleet.check)
+            return Part(
+                {"telemetry": sampler.run, "mqtt": fleet.run}, fleet, fleet.check, fleet.gone
+            )
 
         ratings = tuple((each.id, each.rated_power_kw, each.energy_kwh) for each in settings.units)
         yield Wanted("mqtt", (mqtt, settings.site, settings.country, ratings), make)

@@ -23,11 +23,13 @@ class Part:
     """One part, of which nothing runs yet: its tasks by name, and what others see of it. `open`
     takes a port before any task runs, raising OSError; a task takes it by itself where that was not
     done. `close` gives it back. `check` raises ValueError or OSError where a file or a word that it
-    needs is wrong: an exchange is refused then; a start is not, for it may come later."""
+    needs is wrong: an exchange is refused then; a start is not, for it may come later. `gone` is
+    called when it has ended and none of its name follows."""
 
     tasks: Mapping[str, Factory]
     thing: Any = None
     check: Callable[[], None] = nothing
+    gone: Callable[[], None] = nothing
     open: Callable[[], Awaitable[None]] | None = None
     close: Callable[[], Awaitable[None]] | None = None
 
@@ -131,12 +133,18 @@ class Parts:
             self._begin(self._old[name][1])
         self._clear()
 
-    async def finish(self) -> None:
-        """The new ones run, the old ones are gone."""
+    async def finish(self, settled: Callable[[], Awaitable[None]] | None = None) -> None:
+        """The new ones run, the old ones are gone. `settled` returns when what they wrote down last
+        can be read by those that follow."""
         for name in self._old:
             if name not in self._ended:
                 await self._end(name)
             del self._running[name]
+        if self._old and settled is not None:
+            await settled()
+        for name, (_, part) in self._old.items():
+            if name not in self._new:
+                part.gone()
         for name, (_, part) in self._new.items():
             if name not in self._serving:
                 self._begin(part)

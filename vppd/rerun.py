@@ -98,6 +98,12 @@ class Rerun:
         )
         self._gate.remember(begin.gate)
 
+    @property
+    def now_s(self) -> float:
+        """When the last tick was, monotonic."""
+        now_s: float = self._memory.now_s
+        return now_s
+
     def take(self, event: Event) -> Outcome | None:
         """Do what was done; the outcome of a tick. Raises whatever the sums raise."""
         match event:

@@ -14,6 +14,8 @@ from vppd.grid.order_desk import OrderDesk
 from vppd.grid.pmu import PmuClient
 from vppd.grid.points import DROOP_SWITCH
 from vppd.grid.scada import Station
+from vppd.market.settling.tally import SOURCE as SOLD
+from vppd.market.task import SOURCE as SCHEDULED
 from vppd.market.task import ScheduleTask
 from vppd.orders import SiteBoard, droop_switch
 from vppd.parts import Part, Wanted
@@ -24,6 +26,10 @@ from vppd.tick import Tick
 from vppd.trading import Means, SiteEyes, trading_of
 
 STATION, MARKET, SCHEDULE = "scada", "market", "schedule"
+MARKET_ALARMS = (
+    *(Code.MARKET_SUBMISSION, Code.MARKET_RESULT, Code.MARKET_PORTFOLIO, Code.MARKET_SHORTFALL),
+    *(Code.MARKET_FORECAST, Code.MARKET_ACCOUNT),
+)
 
 Tell = Callable[[Code, bool, str], None]
 MeansOf = Callable[[Settings], Means | None]
@@ -101,9 +107,16 @@ class Ground:
         trading = trading_of(
             settings, means, self.eyes, assets, self.journal, self.clock, self.bus, trusted, tell
         )
-        return Part(trading.tasks, trading)
+        return Part(trading.tasks, trading, gone=lambda: self._over(SOLD, MARKET_ALARMS))
 
     def _schedule(self, settings: Settings) -> Part:
         where, trusted, tell = Path(settings.config_dir), self.time_watch.trusted, self.tell(SITE)
         schedule = ScheduleTask(settings.market, where, self.bus, self.clock, trusted, tell)
-        return Part({SCHEDULE: schedule.run}, schedule)
+        alarms = (Code.SCHEDULE_FAILED,)
+        return Part({SCHEDULE: schedule.run}, schedule, gone=lambda: self._over(SCHEDULED, alarms))
+
+    def _over(self, source: str, alarms: Iterable[Code]) -> None:
+        """Who planned the base is not configured any more, as if it had never been."""
+        self.bus.withdraw(SITE, source)
+        for code in alarms:
+            self.tell(SITE)(code, False, "not configured any more")

@@ -1,6 +1,7 @@
 """`scripts/faults`: see there."""
 
 import argparse
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ def options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--kinds", default="", help="only these, with commas")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plain", action="store_true", help="plain processes, no real systemd")
+    parser.add_argument("--keep", type=Path, help="put the state directory there at the end")
     parser.add_argument("--list", action="store_true", help="the kinds and their promises")
     return parser.parse_args(words)
 
@@ -52,13 +54,16 @@ def main(words: Sequence[str] | None = None) -> int:
             campaign = Campaign(site, say)
             campaign.run(kinds, how.seconds, how.most)
             more = campaign.account()
+            if how.keep is not None:
+                shutil.copytree(site.gateway.state, how.keep, dirs_exist_ok=True)
             watch = site.ground.watch
             say("\n".join(["", *lines(campaign.done, out), *more]))
             say(
                 f"most at one device {watch.most_kw:.1f} kW, together {watch.most_sum_kw:.1f} kW,"
                 f" above the connection for at most {watch.longest_s:.2f} s"
             )
-            say(summary(campaign.done, more, len(site.ledger.entries), watch.count))
+            rows, bids = len(site.ledger.entries), len(site.ground.exchange.placed())
+            say(summary(campaign.done, more, rows, bids, watch.count))
             return 1 if more or any(each.wrong for each in campaign.done) else 0
         finally:
             site.close()

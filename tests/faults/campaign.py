@@ -10,19 +10,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.faults import kinds_around, kinds_field, kinds_process
+from tests.faults.bids import Bids
 from tests.faults.kinds_process import Kind
 from tests.faults.promises import BY_KIND, CLOCK, PROMISES, Promise
 from tests.faults.site import FaultSite
 from tests.faults.wall_clock import can_move
 
 KINDS: Mapping[str, Kind] = {**kinds_process.KINDS, **kinds_field.KINDS, **kinds_around.KINDS}
-TRIP_SHARE, BID_SHARE = 0.25, 0.3
+TRIP_SHARE, BID_SHARE = 0.25, 0.25
+BID_EVERY_S = 45.0  # a campaign has some 47 sessions, see gates
+AT_REST_S = 240.0  # a ticket that is unsure is asked for every minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class Injected:
     back_s: float
     lost: int
     wrong: str = ""
+    bids: int = 0  # acknowledged by the exchange
+    bids_lost: int = 0  # lost or doubled
 
 
 def left_out(*, booted: bool) -> dict[str, str]:
@@ -55,6 +61,7 @@ class Campaign:
         self.site, self._say, self._patience = site, say, patience
         self.done: list[Injected] = []
         self._clocked = False
+        self._offered_s = -BID_EVERY_S
 
     def run(self, kinds: Sequence[str], seconds_s: float, most: int) -> None:
         """Round after round until the time is over, or so many faults are done."""
@@ -77,7 +84,7 @@ class Campaign:
         try:
             self._clock_for(kind)
             self.site.settled()
-            self._acknowledged()
+            self._acknowledged(kind)
             seen_s = KINDS[kind](self.site, promise)
             back_s = self._back(promise)
             injected = self._judged(kind, seen_s, back_s)
@@ -96,17 +103,22 @@ class Campaign:
         promise, times = BY_KIND[kind], self._patience
         return replace(promise, within_s=promise.within_s * times, back_s=promise.back_s * times)
 
-    def _acknowledged(self) -> None:
+    def _acknowledged(self, kind: str) -> None:
         """Something of each kind is promised just before, some of it at the last moment."""
         ledger, chance = self.site.ledger, self.site.chance
         if chance.random() < TRIP_SHARE:
             ledger.trip()
             self.site.settled()
-        if chance.random() < BID_SHARE:
-            ledger.bid()
+        if self._may_offer(kind) and chance.random() < BID_SHARE and self.site.offers():
+            self._offered_s = time.monotonic()
         self.site.told(self.site.wanted_kw, 10.0 * self._patience)
         time.sleep(chance.uniform(0.0, 0.3))
         ledger.dispatch(self.site.wanted_kw)
+
+    def _may_offer(self, kind: str) -> bool:
+        """A book before the fault, unless the fault brings one, or real time is not traded."""
+        due = time.monotonic() - self._offered_s > BID_EVERY_S
+        return due and kind not in CLOCK and not kind.startswith("exchange_")
 
     def _back(self, promise: Promise) -> float:
         self.site.unit = ""
@@ -123,8 +135,10 @@ class Campaign:
 
     def _judged(self, kind: str, seen_s: float, back_s: float) -> Injected:
         lost, wrong = self.site.ledger.missing(), self.site.ground.watch.wrong()
-        said = [*wrong, *(f"lost: {entry.kind} {entry.text}" for entry in lost)]
-        return Injected(kind, seen_s, back_s, len(lost), "; ".join(said)[:600])
+        bids = self.site.bids.wrong()
+        said = [*wrong, *(f"lost: {entry.kind} {entry.text}" for entry in lost), *bids]
+        text = "; ".join(said)[:600]
+        return Injected(kind, seen_s, back_s, len(lost), text, self.site.bids.new(), len(bids))
 
     def _repair(self) -> None:
         """After a broken promise the next one gets a fair start."""
@@ -147,12 +161,15 @@ class Campaign:
         gateway, clock = self.site.gateway, self.site.wall_clock()
         gateway.stop()
         gateway.told(clock.preload if wanted else {})
+        # a clock that jumps a day ahead lets every gate of real time go by, and none would be left
+        self.site.ground.trades("dam" if wanted else "rtm", self.site.gates.open_min)
         gateway.start()
         self._clocked = wanted
 
     def account(self) -> list[str]:
-        """At the end: every row once more, the exchange's own book, and the audit chain."""
-        wrong = []
+        """At the end: every row once more, the exchange's own book, the audit chain, and every
+        recorded decision once more."""
+        wrong = self._settled()
         with suppress(sqlite3.Error):
             wrong += [f"lost at the end: {e.kind} {e.text}" for e in self.site.ledger.again()]
         self.site.gateway.stop()
@@ -162,21 +179,33 @@ class Campaign:
                 if path.suffix in (".db", ".db-wal"):
                     shutil.copy(path, copy)
             wrong += self._bids(copy / "journal.db")
-            done = subprocess.run(
-                [sys.executable, "-P", "-m", "vppd", "audit", "verify", "--state", str(copy)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            self._say(f"audit: {(done.stdout or done.stderr).strip().splitlines()[-1:]}")
-            if done.returncode:
-                wrong.append(f"audit verify: {done.stdout}{done.stderr}"[:600])
-        return wrong
+            wrong += self._asked("audit", "verify", "--state", str(copy))
+        return wrong + self._asked("replay", "--state", str(self.site.gateway.state))
+
+    def _asked(self, *words: str) -> list[str]:
+        """What `vppd` says of the site when it is asked like this, when it is not content."""
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "vppd", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self._say(f"{words[0]}: {(done.stdout or done.stderr).strip().splitlines()[-1:]}")
+        if not done.returncode:
+            return []
+        return [f"vppd {words[0]}: {done.stdout[-400:]}{done.stderr[-400:]}"]
+
+    def _settled(self) -> list[str]:
+        """With the machine's own clock, until no ticket is under way; what is then still."""
+        with suppress(AssertionError, OSError, sqlite3.Error):
+            self._clock_for("")
+            self.site.until(self.site.bids.at_rest, AT_REST_S * self._patience, "all at rest")
+            return []
+        return ["not every ticket came to its end"]
 
     def _bids(self, path: Path) -> list[str]:
-        with closing(sqlite3.connect(path)) as own:
-            books = {str(book) for (book,) in own.execute("SELECT book FROM market_bid")}
-        placed = [str(each.get("ticket")) for each in self.site.ground.placed()]
-        self._say(f"exchange: {len(placed)} bids held")
-        gone = [each for each in placed if each not in books]
-        return [f"the exchange holds {each}, the journal does not" for each in gone]
+        bids = Bids(self.site.ground.exchange.placed, path)
+        states = Counter(each.state for each in bids.kept().values())
+        held = ", ".join(f"{count} {state}" for state, count in states.most_common())
+        self._say(f"exchange: {len(self.site.ground.exchange.placed())} bids; journal: {held}")
+        return bids.account()

@@ -10,12 +10,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tests.faults.cable import Cable, Cables
+from tests.faults.hall import Exchange
 from tests.mqtt_rig import MOSQUITTO
-from tests.process_site import NAMES, until
-from tests.soak_lived import FarField
+from tests.process_site import NAMES, Plant, until
 from vppd.cli.scene import free_ports
 
 RATED_KW = 100.0
@@ -23,7 +22,7 @@ CONNECTION_KW = 250.0
 SHIFT_S = 0.5  # writes of one tick reach their devices one by one
 RESOLUTION_KW = 0.11  # of a setpoint register, and what rounding it adds
 LOOK_S = 0.15
-GATES = "gates: {rtm_open_min: 16, rtm_close_min: 3, rtm_result_min: 2}\n"
+FIRST_OPEN_MIN = 16.0  # before delivery, in real time
 
 
 @dataclass
@@ -49,14 +48,15 @@ class Ground:
         self.cables = Cables()
         self.units = dict(zip(NAMES, map(self.cables.lay, units), strict=True))
         self.pmu = self.cables.lay(self._pmu)
-        self.exchange = self.cables.lay(self._exchange)
+        self.exchange_cable = self.cables.lay(self._exchange)
         self.broker_cable = self.cables.lay(self._broker)
         self.config = directory / "etc"
         self.config.mkdir()
         ports = [cable.port for cable in self.units.values()]
-        outside = (self.pmu.port, self.exchange.port, self.broker_cable.port)
+        outside = (self.pmu.port, self.exchange_cable.port, self.broker_cable.port)
         self._write(self.config, ports, *outside, named=named)
-        self.plant = FarField(plant, self._exchange)
+        self.exchange = Exchange(directory, self._exchange)
+        self.plant = Plant(plant)
         until(self.plant.serves, 20.0, lambda: self.plant.words)
         self.frequency(50.0)
         self.broker: subprocess.Popen[bytes] | None = None
@@ -76,7 +76,7 @@ class Ground:
         broker_at, last = ("broker.lab", "unit-d.lab") if named else ("127.0.0.1", "127.0.0.1")
         (config / "vppd.yaml").write_text(
             "site: {id: lab}\nmode: hardware\nclock: {sync: assume}\n"
-            "journal: {max_mb: 16}\nrecorder: {max_mb: 8}\n"
+            "journal: {max_mb: 16}\nrecorder: {max_mb: 24}\n"
             f"mqtt: {{url: 'mqtt://{broker_at}:{broker}', keepalive_s: 5, reconnect_max_s: 0.5,"
             " telemetry_every_s: 0.5, hold_unheard: false}\n"
         )
@@ -98,11 +98,22 @@ class Ground:
             f"pmu: {{host: 127.0.0.1, port: {pmu}}}\n"
             "droop: {droop_pct: 5, rocof_gain_pu_per_hz_per_s: 0}\n"
         )
-        (config / "market.yaml").write_text(
-            f"enabled: true\ndry_run: false\nproducts: [rtm]\n{GATES}"
+        self._market(config, exchange, "rtm", FIRST_OPEN_MIN)
+
+    @staticmethod
+    def _market(config: Path, exchange: int, product: str, open_min: float) -> None:
+        new = config / "market.new"
+        new.write_text(
+            f"enabled: true\ndry_run: false\nproducts: [{product}]\n"
+            f"gates: {{rtm_open_min: {open_min:.4f}, rtm_close_min: 3, rtm_result_min: 2}}\n"
             f"exchange: {{kind: simulated, url: 'http://127.0.0.1:{exchange}', user: U1,"
             " participant: P1, timeout_s: 5}\n"
         )
+        new.replace(config / "market.yaml")
+
+    def trades(self, product: str, open_min: float) -> None:
+        """What is traded, and how long before delivery real time opens, from the next reload on."""
+        self._market(self.config, self.exchange_cable.port, product, open_min)
 
     # the broker
     def start_broker(self) -> None:
@@ -139,20 +150,17 @@ class Ground:
     def sum_kw(self) -> float:
         return sum(self.held_kw().values())
 
-    def placed(self) -> list[dict[str, Any]]:
-        """What the exchange holds of ours."""
-        placed: list[dict[str, Any]] = self.plant.ask(state="exchange")["state"]["placed"]
-        return placed
-
     def heal(self) -> None:
         """Everything out here as new; the broker's process is its kind's own."""
         self.cables.heal()
+        self.exchange.trouble()
         self.plant.clear("all")
         self.frequency(50.0)
 
     def close(self) -> None:
         self.watch.close()
         self.kill_broker()
+        self.exchange.kill()
         self.plant.end()
         self.cables.close()
 

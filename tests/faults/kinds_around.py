@@ -20,7 +20,9 @@ from tests.process_site import NAMES
 
 PROVES_S = 6.5  # devices would be at 0 by their own timers: only a living tick holds them
 BROKER_AWAY_S = 2.0
-EXCHANGE_ASKED_S = 2.0
+CUTS = 20
+EXCHANGE_ASKED_S = 5.0  # in which a book leaves
+EXCHANGE_FROZEN_S = 7.0  # longer than the daemon waits for an answer
 CONNECTIONS = 1000
 HALVES = 60
 DNS_PORT = 53
@@ -61,33 +63,59 @@ def broker_cut(site: FaultSite, promise: Promise) -> float:
         return site.held(BROKER_AWAY_S)
 
 
-def _exchange(hurt: Callable[[FaultSite], None]) -> Kind:
+def _exchange(hurt: Callable[[FaultSite], None], for_s: float = EXCHANGE_ASKED_S) -> Kind:
+    """A book leaves while the exchange is like this."""
+
     def inflict(site: FaultSite, promise: Promise) -> float:
-        plant = site.ground.plant
+        ground = site.ground
 
         def heal() -> None:
-            plant.clear("all")
-            site.ground.cables.do(site.ground.exchange.heal)
+            ground.exchange.trouble()
+            ground.exchange.send(signal.SIGCONT)
+            ground.cables.do(ground.exchange_cable.heal)
 
         with site.hurt(lambda: hurt(site), heal):
-            site.ledger.bid()
-            return site.held(EXCHANGE_ASKED_S)
+            site.offers()
+            return site.held(for_s)
 
     return inflict
 
 
 def _exchange_slow(site: FaultSite) -> None:
-    site.ground.exchange.delay_s = 10.0
+    site.ground.exchange_cable.delay_s = 10.0
 
 
 def _exchange_down(site: FaultSite) -> None:
-    site.ground.plant.inject("exchange_down", "exchange")
+    site.ground.exchange.trouble(down=True)
 
 
 def _exchange_wrong(site: FaultSite) -> None:
     kind = site.chance.choice(("garbage", "garbage_after", "error", "busy", "cut_after"))
     on = site.chance.choice(("submit", "results", "bids"))
-    site.ground.plant.inject("exchange_request", "exchange", kind=kind, on=on, count=3)
+    site.ground.exchange.trouble(kind=kind, on=on, count=3)
+
+
+def _exchange_frozen(site: FaultSite) -> None:
+    site.ground.exchange.send(signal.SIGSTOP)
+
+
+def exchange_killed(site: FaultSite, promise: Promise) -> float:
+    """kill -9 while a book is on its way, and started again with what it had taken."""
+    exchange = site.ground.exchange
+    site.offers()
+    site.held(site.chance.uniform(0.0, EXCHANGE_ASKED_S / 2.0), asks=False)
+    with site.hurt(exchange.kill, exchange.start):
+        return site.held(EXCHANGE_ASKED_S / 2.0)
+
+
+def exchange_cut(site: FaultSite, promise: Promise) -> float:
+    """The cable is cut again and again while a book is on its way."""
+    cables, cable = site.ground.cables, site.ground.exchange_cable
+    site.offers()
+    for _ in range(CUTS):
+        site.held(site.chance.uniform(0.0, 2.0 * EXCHANGE_ASKED_S / CUTS), asks=False)
+        cables.do(cable.cut)
+    return site.held(HELD_S)
 
 
 # --- disk ---
@@ -107,7 +135,13 @@ def disk_full(site: FaultSite, promise: Promise) -> float:
                 file.flush()
 
     # a write-ahead log that has room in itself is written on: the alarm comes when it is full too
-    with site.hurt(fill, lambda: filler.unlink(missing_ok=True)):
+    def free() -> None:
+        filler.unlink(missing_ok=True)
+        folder = os.open(filler.parent, os.O_RDONLY)
+        os.fsync(folder)  # or the next power cut brings it back
+        os.close(folder)
+
+    with site.hurt(fill, free):
         site.held(PROVES_S)
     site.until(lambda: "journal_failed" not in site.alarms(), promise.back_s, "it writes again")
     return 0.0
@@ -305,6 +339,9 @@ KINDS: Mapping[str, Kind] = {
     "exchange_down": _exchange(_exchange_down),
     "exchange_slow": _exchange(_exchange_slow),
     "exchange_wrong": _exchange(_exchange_wrong),
+    "exchange_killed": exchange_killed,
+    "exchange_frozen": _exchange(_exchange_frozen, EXCHANGE_FROZEN_S),
+    "exchange_cut": exchange_cut,
     "disk_full": disk_full,
     "disk_hung": disk_hung,
     "disk_errors": disk_errors,

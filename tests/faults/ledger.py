@@ -1,23 +1,24 @@
 """What the daemon has acknowledged, kept by those whom it told, and compared with its journal.
 
-An answer that says `"journaled": true`, a 202 for a book, and a bid in the exchange's own book are
-promises; the rows must be there afterwards, whatever happened.
+An answer that says `"journaled": true` and a 202 for a book are promises; the rows must be there
+afterwards, whatever happened. What the exchange took is `bids`.
 """
 
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from tests.process_site import NAMES
 from vppd.cli.wire import DaemonAbsent, ask
-from vppd.market.blocks import block_at
+from vppd.market.dealing.own_books import PREFIX as OWN
+from vppd.market.dealing.own_books import SLOTS
+from vppd.market.exchange import Auction
 
-OPENS_MIN = 16.0  # before delivery, as the site is configured
+CAP_RS_PER_MWH = 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,30 +71,26 @@ class Ledger:
                 entry = Entry("trip", f"{command} {unit}", query, (before, unit, action))
                 self._add(entry)
 
-    def bid(self) -> None:
-        """A book of our own for a session whose gate is still shut."""
-        self._count += 1
-        now = datetime.now(UTC)
-        begins = now.replace(minute=0, second=0, microsecond=0)
-        while begins - timedelta(minutes=OPENS_MIN) <= now + timedelta(seconds=5.0):
-            begins += timedelta(minutes=30.0)
-        block = block_at(begins)
-        price = 1000 + self._count % 8000
+    def bid(self, auction: Auction) -> bool:
+        """A book of our own for a session whose gate is still shut: one block is sold at any price
+        and the other bought back, so that every session can be delivered."""
+        first, second = (block.number for block in auction.blocks)
         answer = self.post(
             "/v1/market/bids",
-            product="rtm",
-            day=block.day.isoformat(),
-            session=(block.number + 1) // 2,
-            sells=[[block.number, price, 0.1]],
+            product=auction.product,
+            day=auction.day.isoformat(),
+            session=auction.session,
+            sells=[[first, 0.0, 0.1]],
+            buys=[[second, CAP_RS_PER_MWH, 0.1]],
         )
         if answer is not None:
-            # it has taken the place of the one before, whose row may go
-            self._open = [each for each in self._open if each.kind != "bid"]
-            self._keep("bid", f"book at {price}", f"%{price}%", "kept")
+            name = f"{OWN}{auction.day.toordinal() % SLOTS}-rtm-{auction.session:02}"
+            query = "SELECT count(*) > 0 FROM kept WHERE name = ? AND value_json LIKE ?"
+            self._add(Entry("bid", f"own book {auction}", query, (name, f"%{auction.day}%")))
+        return answer is not None
 
-    def _keep(self, kind: str, text: str, like: str, table: str = "command") -> None:
-        column = "body_json" if table == "command" else "value_json"
-        query = f"SELECT count(*) > 0 FROM {table} WHERE replace({column}, ' ', '') LIKE ?"  # noqa: S608
+    def _keep(self, kind: str, text: str, like: str) -> None:
+        query = "SELECT count(*) > 0 FROM command WHERE replace(body_json, ' ', '') LIKE ?"
         self._add(Entry(kind, text, query, (like,)))
 
     def _add(self, entry: Entry) -> None:
@@ -120,5 +117,5 @@ class Ledger:
 
     def again(self) -> list[Entry]:
         """Look for everything once more."""
-        self._open = [entry for entry in self.entries if entry.kind != "bid"]
+        self._open = list(self.entries)
         return self.missing()

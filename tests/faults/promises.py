@@ -76,6 +76,9 @@ PROMISES = (
     Promise("exchange_down", "cuts every request", "held", 0.0, AT_ONCE_S, 2),
     Promise("exchange_slow", "answers after 10 s", "held", 0.0, AT_ONCE_S, 2),
     Promise("exchange_wrong", "answers nonsense", "held", 0.0, AT_ONCE_S, 2),
+    Promise("exchange_killed", "kill -9, started again", "held", 0.0, AT_ONCE_S, 2),
+    Promise("exchange_frozen", "SIGSTOP for 7 s", "held", 0.0, AT_ONCE_S, 2),
+    Promise("exchange_cut", "cut while a book is sent", "held", 0.0, AT_ONCE_S, 2),
     # the disk
     Promise("disk_full", "not a byte left", "held", 0.0, 8.0, 2, "booted"),
     Promise("disk_hung", "writes do not come back", "held", 0.0, 12.0, 2, "booted"),

@@ -1,11 +1,24 @@
-"""The campaign's table: fault, what is promised and when, what was seen, rows lost, verdict."""
+"""The campaign's table: fault, what is promised and when, what was seen, rows lost, bids that the
+exchange acknowledged and those of them lost or doubled, verdict."""
 
 from collections.abc import Mapping, Sequence
 
 from tests.faults.campaign import Injected
 from tests.faults.promises import PROMISES, Promise
 
-HEAD = ("fault", "is", "promised", "seen", "back in", "was back", "times", "rows lost", "verdict")
+HEAD = (
+    "fault",
+    "is",
+    "promised",
+    "seen",
+    "back in",
+    "was back",
+    "times",
+    "rows lost",
+    "bids",
+    "lost",
+    "verdict",
+)
 
 
 def _promised(promise: Promise) -> str:
@@ -27,6 +40,8 @@ def _row(promise: Promise, done: Sequence[Injected]) -> tuple[str, ...]:
         back,
         str(len(done)),
         str(sum(each.lost for each in done)),
+        str(sum(each.bids for each in done)),
+        str(sum(each.bids_lost for each in done)),
         f"{broken} BROKEN" if broken else "kept",
     )
 
@@ -46,11 +61,16 @@ def lines(done: Sequence[Injected], left_out: Mapping[str, str]) -> list[str]:
     return [*told, *(f"{kind}: not tried here, {why}" for kind, why in left_out.items())]
 
 
-def summary(done: Sequence[Injected], more: Sequence[str], acknowledged: int, told: int) -> str:
-    """One line."""
+def summary(
+    done: Sequence[Injected], more: Sequence[str], acknowledged: int, bids: int, told: int
+) -> str:
+    """One line. `bids` that the exchange acknowledged: some may arrive after the last fault."""
     kinds, broken = {each.kind for each in done}, sum(bool(each.wrong) for each in done)
     lost = sum(each.lost for each in done) + sum(text.startswith("lost") for text in more)
+    bids_lost = sum(each.bids_lost for each in done) + sum("bid " in text for text in more)
     return (
         f"{len(kinds)} kinds, {len(done)} faults, {broken + len(more)} promises broken; "
-        f"{acknowledged} acknowledged rows, {lost} lost; {told} setpoints at the devices"
+        f"{acknowledged} acknowledged rows, {lost} lost; "
+        f"{bids} bids acknowledged by the exchange, {bids_lost} lost or doubled; "
+        f"{told} setpoints at the devices"
     )

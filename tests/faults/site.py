@@ -9,6 +9,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.faults.bids import Bids
+from tests.faults.gates import Gates
 from tests.faults.gateway import Gateway
 from tests.faults.ground import CONNECTION_KW, Clock, Ground
 from tests.faults.ledger import Ledger
@@ -35,6 +37,8 @@ class FaultSite:
         self.ground = Ground(directory, named=named)
         self.gateway = make(directory, self.ground.config)
         self.ledger = Ledger(lambda: self.gateway.socket, self.gateway.state, self.chance)
+        self.bids = Bids(self.ground.exchange.placed, self.gateway.state / "journal.db")
+        self.gates = Gates()
         self.wanted_kw = 0.0
         self.unit = NAMES[0]  # that the present fault hurts
         self.gateway.start()
@@ -117,6 +121,17 @@ class FaultSite:
         for each in status["units"]:
             if each["state"] == "tripped":
                 self.ledger.post(f"/v1/units/{each['id']}/control", command="reset")
+
+    def offers(self) -> bool:
+        """An operator gives a book, and its gate opens: the daemon sends it now. False when it did
+        not take the book, or no session is left."""
+        auction = self.gates.shut()
+        if auction is None or not self.ledger.bid(auction):
+            return False
+        self.gates.open()
+        self.ground.trades("rtm", self.gates.open_min)
+        self.gateway.send(signal.SIGHUP)
+        return True
 
     # states
     def zero(self, within_s: float) -> float:

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vppd.config import changed
+from vppd.core.model import Snapshot
 from vppd.core.settings import Settings
 from vppd.duty import Duty
 from vppd.house import duty_of
@@ -31,6 +32,7 @@ from vppd.spine.tape import Begin, Ended, Event, Exchanged, TapeReader, Tick
 SITE = "site"
 NONE = UnitOutcome(0, 0, 0, 0, "", 0)
 CENTS = 100.0
+GAP_S = 1.0  # between two ticks: more is told
 
 Change = tuple[str, str]  # a dotted key and its value, as YAML spells them
 
@@ -112,11 +114,11 @@ def recorded_in(place: Path) -> Iterator[Sequence[Segment]]:
 
 def replay(found: Sequence[Segment], span: Span, change: Sequence[Change], ears: Ears) -> Played:
     """Play the files that hold the span. Raises ValueError for a change that cannot be made."""
-    played, before = Played(), _Site(change)
+    played, before, gaps = Played(), _Site(change), _Gaps(ears.note)
     for segment in span.chosen(found):
         played.files += 1
         try:
-            _play(segment, span, before, played, ears)
+            _play(segment, span, before, gaps, played, ears)
         except CutOffError as error:
             ears.note(f"{segment.path.name}: {error}; what was written before was replayed")
             before.forget()
@@ -145,10 +147,14 @@ class _Site:
         same = self._settings == begin.settings
         self._settings = begin.settings
         follows = self._run_s == begin.gate.started_s and same  # a reload begins a file of its own
-        if self._rerun is None or not self._change or not follows:
-            self._rerun = Rerun(begin, self._changed(begin.settings), self._duty(begin.duty))
+        rerun = self._rerun
+        whole = rerun is not None and rerun.now_s == begin.memory.now_s  # no tick is missing
+        if rerun is None or not self._change or not (follows and whole):
+            self._rerun = rerun = Rerun(
+                begin, self._changed(begin.settings), self._duty(begin.duty)
+            )
         self._run_s = begin.gate.started_s
-        return self._rerun
+        return rerun
 
     def exchange(self, rerun: Rerun, new: Exchanged) -> None:
         """The settings were changed while it ran, or droop was switched."""
@@ -172,9 +178,30 @@ class _Site:
         return replace(duty, droop=droop, switch=recorded.switch)
 
 
-def _play(segment: Segment, span: Span, site: _Site, played: Played, ears: Ears) -> None:
+class _Gaps:
+    """Tells from when to when no tick is recorded, whatever the wall clock did meanwhile."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._last: Snapshot | None = None
+
+    def take(self, now: Snapshot) -> None:
+        """A tick that counts."""
+        last, self._last = self._last, now
+        if last is not None and not 0.0 <= now.now_s - last.now_s <= GAP_S:
+            self._note(
+                f"{last.utc.isoformat()} to {now.utc.isoformat()}: no tick is recorded: vppd did"
+                " not run, or its last seconds never reached the disk"
+            )
+
+
+def _play(
+    segment: Segment, span: Span, site: _Site, gaps: _Gaps, played: Played, ears: Ears
+) -> None:
     source = chunks(segment.path)
-    begin = words().value(next(source, b"").decode("utf-8", "replace"))
+    if (head := next(source, None)) is None:
+        raise CutOffError("the file was cut off before anything was written")
+    begin = words().value(head.decode("utf-8", "replace"))
     if not isinstance(begin, Begin):
         raise UnreadableError("it does not begin as it should")
     if begin.version != VERSION:
@@ -186,6 +213,8 @@ def _play(segment: Segment, span: Span, site: _Site, played: Played, ears: Ears)
         for event in tape.events(chunk):
             if isinstance(event, Tick) and span.over(event.now.utc):
                 return
+            if isinstance(event, Tick) and span.holds(event.now.utc):
+                gaps.take(event.now)
             if isinstance(event, Exchanged):
                 site.exchange(rerun, event)
             match.take(event, _again(rerun, event))

@@ -336,7 +336,8 @@ class WriteResult:
 
     unit: UnitId
     outcome: Outcome
-    power_kw: float | None  # as rounded to the device's resolution; None when nothing was sent
+    power_kw: float | None  # as rounded to the device's resolution; when lost, what was sent;
+    # None when it was refused or nothing was sent
     reactive_kvar: float | None
     at_s: float
     text: str = ""

@@ -94,6 +94,10 @@ class Builder:
         self._spare: list[Link] = []
         self._buses: dict[tuple[str, str], tuple[CanBus, tuple[int, int]]] = {}
 
+    def told_to(self, board: Board, report: Report) -> None:
+        """Devices that are made from now on are heard there."""
+        self._board, self._report = board, report
+
     def build(self, wanted: Callable[[UnitId], bool]) -> None:
         """The devices of these owners. Raises ValueError as `build` does."""
         for unit in self._settings.units:

@@ -32,6 +32,7 @@ from vppd.field.audit import Audit, told
 from vppd.field.bounds import shutter, spared
 from vppd.field.closing import Closing
 from vppd.field.feeders import Feeder, Feeders, fit_active, fit_reactive, quiet
+from vppd.field.in_turn import in_turn
 from vppd.field.interlocks import RULES
 from vppd.field.latches import HELD, Latch, Latches
 from vppd.field.memory import GateMemory, remembered, remind
@@ -39,7 +40,7 @@ from vppd.field.ramps import ramped_kw, ramps, reach_kw
 from vppd.field.rule import Look, Rule, Verdict, applying
 from vppd.field.standing import Standing, parts_of
 from vppd.field.succession import learn, succeed, ward_of
-from vppd.field.ward import Want, Ward, ghost_kw, limits_of, state_of, want
+from vppd.field.ward import Want, Ward, ghost_kw, holds_kw, limits_of, state_of, want
 from vppd.spine.recorder import UNRECORDED, Unrecorded
 from vppd.spine.tape import Act
 
@@ -397,9 +398,9 @@ class Gate:
         for unit, request, cleared in fitted:
             unit.frequency_kw = request.frequency_kw if math.isfinite(request.frequency_kw) else 0.0
             base_kw = ramped_kw(now, unit, request)
-            unit.standing.offered(parts_of(request, base_kw, cleared))
             try:
                 if unit.actuator is not None and not self._left_alone(unit):
+                    unit.standing.offered(parts_of(request, base_kw, cleared))
                     unit.actuator.offer(cleared)
             except Exception as error:  # noqa: BLE001  raised below, when all others are told
                 broken.append(error)
@@ -469,10 +470,15 @@ class Gate:
         heard = self._feeders.meter is None or (METER, Point.POWER_KW) in now.readings
         begun = heard or now.now_s - self._started_s > START_GRACE_S
         tell = self._audit.alarm if begun else quiet
-        feeders = list(self._feeders.limits(now, self.ghosts(now), tell))
+        ghosts_kw = self.ghosts(now)
+        feeders = list(self._feeders.limits(now, ghosts_kw, tell))
         powers_kw = {unit.asset.id: each.power_kw for unit, _, each in drafts}
         kvars = {unit.asset.id: each.reactive_kvar for unit, _, each in drafts}
-        cuts = fit_active(feeders, powers_kw) + fit_reactive(feeders, powers_kw, kvars)
+        holding = {id_: holds_kw(unit, ghosts_kw.get(id_)) for id_, unit in self._units.items()}
+        cuts = fit_active(feeders, powers_kw)
+        if waits := in_turn(feeders, powers_kw, holding):
+            cuts += waits + fit_active(feeders, powers_kw)
+        cuts += fit_reactive(feeders, powers_kw, kvars)
         if not cuts:
             return drafts
         named: dict[UnitId, tuple[Clamp, ...]] = {}

@@ -15,6 +15,7 @@ from vppd.core.records import TripRow
 
 TRIP, RESET, DISABLE, ENABLE = "trip", "reset", "disable", "enable"
 RELEASE, GIVEN = "release", "given"  # asked for; and done, so that no start writes to the device
+RELOAD = "reload"  # it releases who leaves a configuration: for its own while, not over a restart
 HELD = (Code.DISABLED, Code.RELEASED)  # an operator's own, which no reset undoes
 
 
@@ -42,7 +43,7 @@ class Latches:
             self.trip(SITE, Code.TRIP_STATE_UNREADABLE, text, now, "vppd")
             return
         for row in rows:
-            if row.action not in (RESET, ENABLE):
+            if row.action not in (RESET, ENABLE) and not _of_reload(row):
                 # a code of another version still latches: never forget a trip for its spelling
                 code = Code(row.code) if row.code in set(Code) else Code.TRIPPED
                 self._set[row.scope, code] = Latch(row.scope, code, row.text, row.at)
@@ -136,3 +137,8 @@ class Latches:
             if code is Code.RELEASED:
                 self._given.discard(unit)
             self._keep(TripRow(now, unit, code, ENABLE, by, ""))
+
+
+def _of_reload(row: TripRow) -> bool:
+    """Whether a reload gave the unit back that did not live to take it over."""
+    return row.code == Code.RELEASED and row.text == f"by {RELOAD}"

@@ -32,7 +32,7 @@ from vppd.core.model import (
 )
 from vppd.core.ports import Board
 from vppd.field.load_range import LoadRange
-from vppd.field.told import Told, may_give_kw
+from vppd.field.told import NOTHING_KW, Told, may_give_kw
 from vppd.field.traces import KEPT_S, SKEW_S, UnitTrace, line_kw
 
 JUDGED = 3  # readings of the meter: one stray among them is left out
@@ -173,10 +173,12 @@ class LoadWatch:
         board: Board,
         snapshot: Callable[[], Snapshot],
         limit: Limit = UNLIMITED,
+        sent: Callable[[UnitId], tuple[float, float]] = lambda _: NOTHING_KW,
     ) -> None:
-        """`limit` is the connection's."""
+        """`limit` is the connection's; `sent` is the least and the most that may be on its way to a
+        unit now."""
         self._assets, self._board, self._snapshot = assets, board, snapshot
-        self._limit = limit
+        self._limit, self._sent = limit, sent
         self._units = {asset.id: UnitTrace(asset) for asset in assets}
         self._told = {asset.id: Told() for asset in assets}
         self._range = LoadRange(limit, OVER_SHARE * sum(asset.rated_kw for asset in assets))
@@ -243,7 +245,9 @@ class LoadWatch:
     def _given_kw(self, at_s: float) -> tuple[float, float]:
         """The least and the most that the units were giving together at an instant."""
         units, told = self._units, self._told
-        spans_kw = [may_give_kw(units[id_].heard(at_s), told[id_], at_s) for id_ in units]
+        spans_kw = [
+            may_give_kw(units[id_].heard(at_s), told[id_], at_s, self._sent(id_)) for id_ in units
+        ]
         return sum(low for low, _ in spans_kw), sum(high for _, high in spans_kw)
 
     def _hear(self, heard: frozenset[UnitId]) -> None:

@@ -217,6 +217,7 @@ class Device:
             return False
         if self._glance is not None and self._lookout.holds and actuator.may_wait(frame):
             return await self._look_at(line, self._glance, begun_s)
+        actuator.sending(frame)
         request = line.write(
             self._unit_id, frame.address, frame.registers, frame.function, self.timeout_s
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from vppd.core.model import METER, UnitId
 from vppd.core.ports import Actuator, Board, Clock, Report
 from vppd.core.settings import Settings
+from vppd.field.apart import Apart
 from vppd.field.build import Berth, Builder, Field
 from vppd.field.drivers.can import CanBus
 from vppd.field.drivers.link import Link
@@ -40,6 +41,7 @@ class Refit:
     added: frozenset[UnitId]
     leaves: tuple[Berth, ...]
     made: Field  # the devices that join
+    apart: Apart  # where those are heard that take the place of a meter or an input
 
     @property
     def any(self) -> bool:
@@ -48,12 +50,22 @@ class Refit:
 
     @property
     def first(self) -> tuple[Berth, ...]:
-        """Who joins before anything is decided with it: meter, inputs, units that are new."""
+        """Who joins before anything is decided with it: meter, inputs, units that are new; but for
+        units whose port is another's until that one has left."""
+        held = {_port(each): each.line for each in self.leaves}
         return tuple(
             each
             for each in self.made.berths
-            if each.owner in self.added or (each.owner in self.moved and not _commanded(each.owner))
+            if self.stands_in(each.owner)
+            or (each.owner in self.added and not self._waits(each, held))
         )
+
+    def _waits(self, berth: Berth, held: Mapping[str, object]) -> bool:
+        return _commanded(berth.owner) and held.get(_port(berth), berth.line) is not berth.line
+
+    def stands_in(self, owner: UnitId) -> bool:
+        """Whether it is heard apart: a meter or an input on another device."""
+        return owner in self.moved and not _commanded(owner)
 
     @property
     def last(self) -> tuple[Berth, ...]:
@@ -99,10 +111,19 @@ def refit(
     builder = Builder(new, board, clock, report)
     kept = [each.line for each in field.berths if each.owner not in gone | moved]
     builder.share(kept, [each.line for each in field.berths if each.line not in kept])
-    builder.build(lambda owner: owner in added | moved)
+    apart = Apart(board, report, clock)
+    builder.build(lambda owner: owner in added or (owner in moved and _commanded(owner)))
+    builder.told_to(apart, apart.report)
+    builder.build(lambda owner: owner in moved and not _commanded(owner))
     leaves = tuple(each for each in field.berths if each.owner in gone | moved)
-    return Refit(gone, moved, added, leaves, builder.made)
+    return Refit(gone, moved, added, leaves, builder.made, apart)
 
 
 def _commanded(owner: UnitId) -> bool:
     return owner != METER and not owner.startswith("input:")
+
+
+def _port(berth: Berth) -> str:
+    """What only one connection can have open, as far as it is such."""
+    line = berth.line
+    return str(line.endpoint) if isinstance(line, Link) else line.channel

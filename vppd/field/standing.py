@@ -23,6 +23,7 @@ from vppd.core.model import (
     UnitId,
     WriteResult,
 )
+from vppd.field.told import NOTHING_KW
 
 Tell = Callable[[Code, UnitId, bool, str], None]
 Trip = Callable[[UnitId, Code, str], None]
@@ -76,6 +77,7 @@ class Standing:
     down_s: float = -math.inf  # when the link was lost last
     held_kw: tuple[float, float] = (0.0, 0.0)  # the least and the most the device may be giving
     held_s: float = -math.inf  # and since when it may have heard nothing
+    offered_kw: tuple[float, float] = NOTHING_KW  # the least and the most offered since then
     outcome: Outcome | None = None
     outcome_s: float | None = None
     counts: Counts = field(default_factory=Counts)
@@ -93,6 +95,14 @@ class Standing:
     def offered(self, parts: Parts) -> None:
         """Remember what was handed to the writer, to know what an acknowledgement is of."""
         self._offered.append(parts)
+        self.offered_kw = _with(self.offered_kw, parts.base_kw + parts.frequency_kw)
+
+    @property
+    def may_kw(self) -> tuple[float, float]:
+        """The least and the most that the device may hold: what it answered, or may have heard, and
+        everything that may be on its way since."""
+        (held_low_kw, held_high_kw), (low_kw, high_kw) = self.held_kw, self.offered_kw
+        return min(held_low_kw, low_kw), max(held_high_kw, high_kw)
 
     def report(self, report: DeviceReport) -> None:
         """Take one report of the writer."""
@@ -108,6 +118,7 @@ class Standing:
                     self.started_s = report.at_s
                 else:
                     self.down_s, self.acked = report.at_s, Parts(0.0, 0.0, report.at_s)
+                    self._on_its_way()
                 self.tell(Code.LINK_LOST, self.unit, not report.up, report.text)
             case DeviceNotice():
                 if report.code is Code.DEVICE_RESET and report.active:
@@ -178,8 +189,10 @@ class Standing:
         if result.outcome is Outcome.WRITTEN:
             self.counts.written += 1
             self._refused_in_a_row = 0
-            self.yields = self._rivals >= RIVAL_TO_TRIP and not result.power_kw
+            self.yields = self._rivals >= RIVAL_TO_TRIP and result.power_kw == 0.0
             self.tell(Code.WRITE_FAILED, self.unit, False, "")
+        if result.power_kw is None:
+            return
         parts = self._hold(result, sure=True)
         if parts is not None and parts.at_s > self.acked.at_s and not self.resume:
             self.acked = parts
@@ -189,14 +202,25 @@ class Standing:
         for parts in reversed(self._offered):
             if parts.at_s <= result.cleared_at_s:
                 power_kw = parts.base_kw + parts.frequency_kw
-                low_kw, high_kw = (power_kw, power_kw) if sure else self.held_kw
-                self.held_kw = min(low_kw, power_kw), max(high_kw, power_kw)
+                self.held_kw = (power_kw, power_kw) if sure else _with(self.held_kw, power_kw)
                 self.held_s = max(self.held_s, parts.at_s)
+                self._on_its_way()
                 return parts
         return None
 
+    def _on_its_way(self) -> None:
+        """What was offered before an outcome, or before the link was lost, was never sent, or has
+        an outcome too."""
+        self.offered_kw, since_s = NOTHING_KW, max(self.held_s, self.down_s)
+        for parts in reversed(self._offered):
+            if parts.at_s <= since_s:
+                break
+            self.offered_kw = _with(self.offered_kw, parts.base_kw + parts.frequency_kw)
+
     def _read_back(self, result: ReadBackResult) -> None:
         self.read_back = result
+        if result.verdict is not ReadBack.SAME:  # until it is told again
+            self.held_kw = _with(self.held_kw, result.seen_kw)
         match result.verdict:
             case ReadBack.SAME:
                 self._quiet()
@@ -216,6 +240,11 @@ class Standing:
                 if self._rivals >= RIVAL_TO_TRIP:
                     text = f"setpoint overwritten {self._rivals} times: {wrote}"
                     self.trip(self.unit, Code.RIVAL, text)
+
+
+def _with(span_kw: tuple[float, float], power_kw: float) -> tuple[float, float]:
+    low_kw, high_kw = span_kw
+    return min(low_kw, power_kw), max(high_kw, power_kw)
 
 
 def overwritten(result: ReadBackResult) -> str:

@@ -11,6 +11,7 @@ from vppd.core.model import Outcome, WriteResult
 from vppd.field.traces import Trace
 
 KEPT_S = 10.0
+NOTHING_KW = math.inf, -math.inf  # between nothing and nothing
 
 
 class Told:
@@ -21,12 +22,14 @@ class Told:
 
     def answered(self, result: WriteResult) -> None:
         """What became of a write. One that was lost may have been heard or not: until the next
-        answer the unit may be at what it held, or at 0 by its own timer."""
-        low_kw, high_kw = self._told[-1][1:] if self._told else (0.0, 0.0)
+        answer the unit may be at what was sent, at what it held, or at 0 by its own timer."""
+        power_kw = result.power_kw
+        known_kw = () if power_kw is None or not math.isfinite(power_kw) else (power_kw,)
         if result.outcome is Outcome.LOST:
-            self._add(result.at_s, min(low_kw, 0.0), max(high_kw, 0.0))
-        elif result.power_kw is not None and math.isfinite(result.power_kw):
-            self._add(result.at_s, result.power_kw, result.power_kw)
+            held_kw = self._told[-1][1:] if self._told else (0.0, 0.0)
+            self._add(result.at_s, min(0.0, *held_kw, *known_kw), max(0.0, *held_kw, *known_kw))
+        elif known_kw:
+            self._add(result.at_s, *known_kw, *known_kw)
 
     def within_kw(self, since_s: float, until_s: float) -> tuple[float, float]:
         """The least and the most it held from one instant to another; 0 before it was told."""
@@ -47,12 +50,18 @@ class Told:
             told.popleft()
 
 
-def may_give_kw(trace: Trace | None, told: Told, at_s: float) -> tuple[float, float]:
-    """The least and the most that a unit gave at an instant, by what was read and told until then;
-    `trace` None: nobody hears it, and it is at what it was told, or at 0."""
-    if trace is None:
+def may_give_kw(
+    trace: Trace | None,
+    told: Told,
+    at_s: float,
+    sent_kw: tuple[float, float] = NOTHING_KW,
+) -> tuple[float, float]:
+    """The least and the most that a unit gave at an instant, by what was read and told until then,
+    and by what may have been on its way, `sent_kw`: it may have been heard and is not answered yet;
+    `trace` None, or silent then: nobody hears it, and it is at what it was told, or at 0."""
+    read = trace.held(at_s) if trace is not None else None
+    if read is None:
         low_kw, high_kw = told.within_kw(at_s, at_s)
-        return min(low_kw, 0.0), max(high_kw, 0.0)
-    read = next(each for each in reversed(trace.near(at_s)) if each.at_s <= at_s)
+        return min(low_kw, sent_kw[0], 0.0), max(high_kw, sent_kw[1], 0.0)
     low_kw, high_kw = told.within_kw(read.at_s, at_s)
-    return min(low_kw, read.value), max(high_kw, read.value)
+    return min(low_kw, sent_kw[0], read.value), max(high_kw, sent_kw[1], read.value)

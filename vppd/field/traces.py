@@ -5,7 +5,7 @@ step it was at one of them. Both are said: the line, and the range of all that w
 """
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 
@@ -23,17 +23,25 @@ class Trace:
         self._seen: deque[Reading] = deque()
 
     def add(self, reading: Reading) -> None:
-        """The newest; one that may not be believed says that nobody hears the unit until the next.
-        What is older than KEPT_S is forgotten, all but the reading that held then."""
+        """One more, the newest but for one that came late and counts when it was read. One that
+        may not be believed says that nobody hears the unit until the next. What is older than
+        KEPT_S is forgotten, all but the reading that held then."""
         seen = self._seen
+        if seen and reading.at_s < seen[-1].at_s:
+            seen.insert(bisect_right(seen, reading.at_s, key=_at_s), reading)
+            return
         seen.append(reading)
         while len(seen) > 1 and reading.at_s - seen[1].at_s > KEPT_S:
             seen.popleft()
 
     def is_heard(self, at_s: float) -> bool:
         """Whether there was a value to believe at this instant."""
+        return self.held(at_s) is not None
+
+    def held(self, at_s: float) -> Reading | None:
+        """The reading that held at this instant; None: it was silent or may not be believed."""
         held = next((each for each in reversed(self._seen) if each.at_s <= at_s), None)
-        return held is not None and _is_good(held, at_s)
+        return held if held is not None and _is_good(held, at_s) else None
 
     def awaits(self, at_s: float, now_s: float) -> bool:
         """Whether a reading at or after this instant is still to come. One that is late by half of

@@ -122,10 +122,22 @@ def ghost_kw(ward: Ward, now: Snapshot, latches: Latches) -> tuple[float, float]
         return None
     # lost, never yet told anything, or tripped and refusing the 0:
     # what another device of the unit measures is given
-    reverted_s = standing.held_s + ward.asset.revert_s + REVERT_GRACE_S
+    if not told and (set_kw := now.fresh(ward.asset.id, Point.SETPOINT_KW)) is not None:
+        known_kw.append(set_kw)  # what somebody told it before: it may be on its way there
+    heard_s = max(standing.held_s, standing.down_s)  # what was lost it may have heard at its end
+    reverted_s = heard_s + ward.asset.revert_s + REVERT_GRACE_S
     if not ward.asset.reverts or now.now_s < reverted_s:
         known_kw += standing.held_kw
-    return (min(0.0, *known_kw), max(0.0, *known_kw)) if known_kw else None
+    return min([0.0, *known_kw]), max([0.0, *known_kw])
+
+
+def holds_kw(ward: Ward, ghost: tuple[float, float] | None) -> tuple[float, float]:
+    """The least and the most that its setpoint may be, kW, as far as `ghost`, what it may be giving
+    beyond what it is told, does not count it already."""
+    if ghost is None:
+        return ward.standing.may_kw
+    low_kw, high_kw = ward.standing.offered_kw
+    return low_kw - ghost[0], high_kw - ghost[1]
 
 
 def state_of(ward: Ward, cleared: Cleared, latches: Latches) -> UnitState:

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from vppd import config
+from vppd.config import Loaded
 from vppd.core.model import SITE
 from vppd.core.ports import Clock, Journal
 from vppd.core.records import EventRow
@@ -17,8 +18,10 @@ from vppd.core.reloading import Verdict
 from vppd.reload.change import Reload
 from vppd.spine.fingerprint import fingerprints
 from vppd.spine.notify import Notifier
+from vppd.spine.supervise import described
 
 TOLD = 3  # changes in a line; the row has all
+READINGS = 5  # of files that somebody is writing just now
 log = structlog.get_logger()
 
 Asked = tuple[str, bool, "asyncio.Future[Verdict]"]
@@ -64,33 +67,54 @@ class Reloader:
         return told
 
     async def _once(self, by: str, *, dry_run: bool) -> Verdict:
-        if not dry_run:
+        begun = self._begun()
+        if begun and not dry_run:
             self._notifier.reloading(self._clock.now_s())
             self._notifier.status("reads its configuration again")
-        loaded = await asyncio.to_thread(config.load, self._directory)
-        if loaded.settings is None:
-            verdict = Verdict(tuple(map(str, loaded.errors)), dry_run=dry_run)
-        elif not self._begun():
-            verdict = Verdict(("it is still starting: try again",), dry_run=dry_run)
+        files: dict[str, str] = {}
+        try:
+            loaded, files = await asyncio.to_thread(_read, self._directory)
+        except Exception as error:
+            log.exception("reload_failed")
+            verdict = Verdict((f"it cannot be read: {described(error)}",), dry_run=dry_run)
         else:
-            verdict = await self._reload.change(loaded.settings, dry_run=dry_run)
+            verdict = await self._change(loaded, begun=begun, dry_run=dry_run)
         if not dry_run:
-            await self._tell(by, verdict)
+            self._tell(by, verdict, files)
+            if begun:  # else systemd would take the start for done
+                self._notifier.ready(said(verdict))
         return verdict
 
-    async def _tell(self, by: str, verdict: Verdict) -> None:
+    async def _change(self, loaded: Loaded, *, begun: bool, dry_run: bool) -> Verdict:
+        if loaded.settings is None:
+            return Verdict(tuple(map(str, loaded.errors)), dry_run=dry_run)
+        if not begun:
+            return Verdict(("it is still starting: try again",), dry_run=dry_run)
+        return await self._reload.change(loaded.settings, dry_run=dry_run)
+
+    def _tell(self, by: str, verdict: Verdict, files: dict[str, str]) -> None:
         text = said(verdict)
-        self._notifier.ready(text)
         if verdict.errors:
             log.warning("reload_refused", text=text, by=by)
         else:
             log.info("reloaded", text=text, by=by)
-        files = await asyncio.to_thread(fingerprints, self._directory)
         changes = [astuple(each) for each in verdict.changes]
         data = json.dumps({"by": by, "errors": verdict.errors, "changes": changes})
         now, level = self._clock.utc(), 2 if verdict.errors else 1
         self._journal.append(EventRow(now, "reload", SITE, level, f"{text}; by {by}", data))
         self._journal.append(configured(self._clock, self._directory, verdict, files))
+
+
+def _read(directory: Path) -> tuple[Loaded, dict[str, str]]:
+    """The configuration and the files that it was read from: those, not what somebody wrote
+    meanwhile."""
+    files = fingerprints(directory)
+    for _ in range(READINGS):
+        loaded, before = config.load(directory), files
+        files = fingerprints(directory)
+        if files == before:
+            break
+    return loaded, before
 
 
 def configured(

@@ -9,12 +9,14 @@ two ticks, the new settings rule; units that stay as they are notice nothing.
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 
 import structlog
 
 from vppd.core.difference import differences
 from vppd.core.model import METER, SITE, LinkChange, Point
+from vppd.core.records import KeptRow
 from vppd.core.reloading import Verdict
 from vppd.core.settings import Settings
 from vppd.field.build import Berth
@@ -27,6 +29,7 @@ from vppd.spine.supervise import described
 
 HEAR_S = 5.0
 LOOK_S = 0.05
+KEPT = "reload"
 
 log = structlog.get_logger()
 
@@ -48,8 +51,9 @@ class Reload:
         async with self._turn:
             old = self._house.settings
             changes = differences(old, new)
-            wrong, devices, way = list(refusals(old, new)), None, None
+            wrong, devices, way = list[str](), None, None
             try:
+                wrong += refusals(old, new)
                 devices = refit(
                     *(self._house.field, old, new),
                     *(self._house.bus, self._house.clock, self._house.report),
@@ -94,13 +98,20 @@ class Reload:
         for berth in devices.leaves:
             await house.crew.leave(berth, house.clock)
         way.done()
+        devices.apart.let_in()
         house.adopt(new, devices)
         self._seat(devices)
         self._adopted()
         for parts in self._parts:
-            await parts.finish()
+            await parts.finish(self._settled)
         self._adopted()
         return []
+
+    async def _settled(self) -> None:
+        """What is remembered over a restart is on disk, for what begins now reads it there. Bounded
+        by the journal, which may have failed: then it is as at a restart."""
+        utc = self._house.clock.utc()
+        await self._house.journal.commit(KeptRow(utc, KEPT, json.dumps({"at": utc.isoformat()})))
 
     async def _ready(
         self, new: Settings, devices: Refit, way: Way, joined: list[Berth]
@@ -125,18 +136,20 @@ class Reload:
         meter = {METER} if new.meter is not None and new.meter.required else set()
         needed = [each for each in devices.first if each.owner in {*inputs, *meter}]
         until_s = clock.now_s() + HEAR_S
-        while any(self._amiss(each) for each in needed) and clock.now_s() < until_s:
+        while any(self._amiss(each, devices) for each in needed) and clock.now_s() < until_s:
             await clock.sleep_until(clock.now_s() + LOOK_S)
-        return [why for each in needed if (why := self._amiss(each))]
+        return [why for each in needed if (why := self._amiss(each, devices))]
 
-    def _amiss(self, berth: Berth) -> str:
+    def _amiss(self, berth: Berth, devices: Refit) -> str:
         """Why a new interlock or meter would stop the site; empty when it would not."""
-        counters, now, owner = berth.presence.counters, self._house.bus.snapshot(), berth.owner
+        counters, owner = berth.presence.counters, berth.owner
+        apart = devices.stands_in(owner)
+        now = devices.apart.snapshot() if apart else self._house.bus.snapshot()
         if counters.replies <= counters.refused:
             return f"{owner}: does not answer: {berth.presence.text}"
         if owner == METER:
-            unknown = now.fresh(SITE, Point.LOAD_KW) is None
-            return f"{owner}: shows no power" if unknown else ""
+            shown = (METER, Point.POWER_KW) if apart else (SITE, Point.LOAD_KW)
+            return f"{owner}: shows no power" if now.fresh(*shown) is None else ""
         unhealthy = now.fresh(owner, Point.HEALTHY) != 1.0
         return f"{owner}: is not healthy, and would trip what it guards" if unhealthy else ""
 

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from vppd.core.model import METER, UnitId
-from vppd.core.settings import Settings
+from vppd.core.settings import InputModbusSettings, Settings
+from vppd.field.poll import Seat
 from vppd.field.refit import made_of
 from vppd.trading import own_exchange
+
+Words = Mapping[str, tuple[int, str, int]]  # baudrate, parity and stop bits of each line
 
 LIVE = frozenset(
     {
@@ -53,14 +56,27 @@ def _plays_others(old: Settings, new: Settings) -> bool:
     return any(before.get(owner) != each for owner, each in after.items())
 
 
-def _lines(settings: Settings) -> Mapping[str, tuple[int, str, int]]:
+def _heard(settings: Settings) -> Words:
     """The serial lines by which meter and interlocks are heard."""
-    heard = [settings.meter, *(each.modbus for each in settings.interlock_inputs)]
+    return _lines([settings.meter, *(each.modbus for each in settings.interlock_inputs)])
+
+
+def _used(settings: Settings) -> Words:
+    """All serial lines."""
+    units = [at for unit in settings.units for at in (unit.modbus, unit.inverter)]
+    return {**_lines(units), **_heard(settings)}
+
+
+def _lines(places: Iterable[Seat | InputModbusSettings | None]) -> Words:
     return {
         at.serial: (at.baudrate, at.parity, at.stopbits)
-        for at in heard
+        for at in places
         if at is not None and at.serial is not None
     }
+
+
+def _differ(one: Words, other: Words) -> bool:
+    return any(other.get(line, words) != words for line, words in one.items())
 
 
 def _own_exchange(settings: Settings) -> bool:
@@ -83,10 +99,7 @@ RESTART_ONLY = (
     RestartOnly(
         "baudrate, parity, stopbits of a serial line with the meter or an interlock",
         "a line has one owner, and these have to be heard all the time",
-        lambda old, new: any(
-            line in _lines(new) and _lines(new)[line] != words
-            for line, words in _lines(old).items()
-        ),
+        lambda old, new: _differ(_heard(old), _used(new)) or _differ(_heard(new), _used(old)),
     ),
     RestartOnly(
         "site.id",

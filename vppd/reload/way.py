@@ -16,7 +16,7 @@ from vppd.core.settings import Settings
 from vppd.field.closing import Closing, closing
 from vppd.field.feeders import feeders_of, fit_active
 from vppd.field.gate import Gate
-from vppd.field.latches import Latches
+from vppd.field.latches import RELOAD, Latches
 from vppd.field.refit import Refit
 from vppd.house import House, duty_of, inputs_of
 from vppd.rerun import DeafAudit, assets_of
@@ -25,7 +25,6 @@ LEAVE_S = 8.0  # longer than a device's own release
 MORE_S = 5.0  # beyond the ramps: then the new configuration holds, as limits do, at once
 LOOK_S = 0.05
 NEAR_KW = 1e-6
-CALLER = "reload"
 NOTHING = (0.0, 0.0)
 
 
@@ -79,7 +78,7 @@ class Way:
     def done(self) -> None:
         """Who was given back to its own control is not held by that when it comes again."""
         for unit in self._released:
-            self._house.gate.latches.enable(unit, self._house.clock.utc(), CALLER)
+            self._house.gate.latches.enable(unit, self._house.clock.utc(), RELOAD)
 
     # ---- inside -------------------------------------------------------------------------------
 
@@ -106,10 +105,7 @@ class Way:
             else NOTHING
             for each in self._house.assets
         }
-        powers_kw = dict.fromkeys(rooms, 0.0) | {
-            id_: min(max(given_kw.get(id_, 0.0), low_kw), high_kw)
-            for id_, (low_kw, high_kw) in spans.items()
-        }
+        powers_kw = dict.fromkeys(rooms, 0.0) | taken_over(given_kw, spans)
         tree = self._gate.tree(now)
         fit_active(tree, fitted_kw := dict(powers_kw))
         for feeder in tree:
@@ -159,10 +155,27 @@ class Way:
             await actuator.finish()
             return
         self._released.append(id_)
-        gate.release(id_, CALLER)
+        gate.release(id_, RELOAD)
         while not standing.released and standing.up is True:
             await clock.sleep_until(clock.now_s() + LOOK_S)
 
 
 def _narrower(span_kw: tuple[float, float], room: Limit) -> bool:
     return span_kw[0] > room.low_kw + NEAR_KW or span_kw[1] < room.high_kw - NEAR_KW
+
+
+def taken_over(
+    given_kw: Mapping[UnitId, float], spans: Mapping[UnitId, tuple[float, float]]
+) -> dict[UnitId, float]:
+    """What units give inside of these spans, kW: who may give less is relieved by the others, each
+    by a part of the room that it has left."""
+    powers_kw = {
+        id_: min(max(given_kw.get(id_, 0.0), low_kw), high_kw)
+        for id_, (low_kw, high_kw) in spans.items()
+    }
+    rest_kw = sum(given_kw.get(id_, 0.0) for id_ in spans) - sum(powers_kw.values())
+    side = 1 if rest_kw > 0.0 else 0
+    left_kw = {id_: span[side] - powers_kw[id_] for id_, span in spans.items()}
+    room_kw = sum(left_kw.values())
+    part = min(rest_kw / room_kw, 1.0) if room_kw != 0.0 else 0.0
+    return {id_: power_kw + part * left_kw[id_] for id_, power_kw in powers_kw.items()}

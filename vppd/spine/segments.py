@@ -5,6 +5,7 @@ compressed stream, flushed at the end of each, so that what was written before a
 read; what comes after damage cannot, and the next file begins afresh.
 """
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -49,12 +50,14 @@ class SegmentFile:
         self.size_bytes = len(MAGIC)
 
     def write(self, chunk: bytes) -> None:
-        """Append one chunk."""
+        """Append one chunk, and return when it is on the disk: of what only the kernel has, a power
+        cut leaves nothing."""
         raw = self._press.compress(chunk) + self._press.flush(zlib.Z_SYNC_FLUSH)
         packed = _HEAD.pack(len(raw), zlib.crc32(raw)) + raw
         done = 0
         while done < len(packed):  # a disk that fills may take a part
             done += self._file.write(packed[done:])
+        os.fdatasync(self._file.fileno())
         self.size_bytes += len(packed)
 
     def close(self) -> None:
@@ -87,7 +90,9 @@ def chunks(path: Path) -> Iterator[bytes]:
     """The chunks of one file. Raises DamagedError where it is damaged or ends too soon, OSError."""
     press = zlib.decompressobj()
     with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
+        if (word := file.read(len(MAGIC))) != MAGIC:
+            if MAGIC.startswith(word.rstrip(b"\0")) and not file.read().strip(b"\0"):
+                raise CutOffError("the file was cut off before anything was written")
             raise DamagedError("not a recorded file of this version")
         while head := file.read(_HEAD.size):
             if len(head) < _HEAD.size:
@@ -96,7 +101,10 @@ def chunks(path: Path) -> Iterator[bytes]:
             raw = file.read(length) if length <= CHUNK_MAX_BYTES else b""
             if len(raw) < length:
                 raise CutOffError("the file was cut off")
-            if zlib.crc32(raw) != crc:
+            if not raw or zlib.crc32(raw) != crc:
+                # no chunk ends with a zero: where all that follows is zeros, it never was there
+                if not (raw[-1:] + file.read()).strip(b"\0"):
+                    raise CutOffError("the file was cut off, its end never reached the disk")
                 raise DamagedError("bytes were changed")
             try:
                 chunk = press.decompress(raw, CHUNK_MAX_BYTES)

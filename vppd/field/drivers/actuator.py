@@ -12,13 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 
 from vppd.core.alarms import Code
-from vppd.core.model import (
-    Cleared,
-    Outcome,
-    Point,
-    UnitId,
-    WriteResult,
-)
+from vppd.core.model import Cleared, Outcome, Point, UnitId, WriteResult
 from vppd.core.ports import Clock, Report
 from vppd.core.profile import DeviceProfile, Kind, Step, Writable
 from vppd.field.decode import check_writable, framed, framed_value
@@ -34,6 +28,7 @@ TIMER_PAUSE_MAX_S = 60.0
 SEQUENCE_REFUSALS = 3
 LOOK_WAIT_S = 1.0  # a setpoint that waits for a look at the device goes without it then
 RELEASE_WAIT_S = 5.0  # a release waits so long for its 0 to be read back, then goes on
+Held = Mapping[Writable, float]
 WORD_MAX, LONG_MAX = 0xFFFF, 0xFFFFFFFF
 
 
@@ -91,7 +86,7 @@ class ModbusActuator:
                 self._judge_need(each, now_s)
         if self._beats and self._beat_is_due(now_s):
             self._beat_waits_s = min(self._beat_waits_s, now_s)
-        if all(each.target == each.sent and each.waits_s == math.inf for each in self._wanted()):
+        if all(each.stands for each in self._wanted()):
             self._tell(Outcome.HELD, cleared_at_s=cleared.at_s)
         if text := self._kept_from_writing(now_s):
             self._tell(Outcome.LOST, text)
@@ -166,6 +161,11 @@ class ModbusActuator:
         """Whether it is a setpoint that is no stop."""
         return frame.purpose is Purpose.SETPOINT and not self._at_zero()
 
+    def sending(self, frame: Frame) -> None:
+        """Until this write is answered nobody knows what the device holds."""
+        if frame.purpose is Purpose.SETPOINT:
+            self._setpoint_of(frame).flies = True
+
     def written(self, frame: Frame, at_s: float) -> None:
         """The device answered the write."""
         self.presence.counters.writes += 1
@@ -216,13 +216,15 @@ class ModbusActuator:
     def unanswered(self, frame: Frame, text: str, at_s: float) -> None:
         """No answer: what the device holds is unknown."""
         self._wear.sent(frame, at_s)
+        sent = None
         if frame.purpose is Purpose.SETPOINT:
             each = self._setpoint_of(frame)
+            sent = each.values_of(frame.registers)
             each.forget()
             each.tried_s = at_s
             each.waits_s = at_s if self._finishing else math.inf  # the gate will offer again
             self._echo.setpoint_unknown()
-        self._tell(Outcome.LOST, f"{', '.join(frame.writes)}: {text}", frame.cleared_at_s)
+        self._tell(Outcome.LOST, f"{', '.join(frame.writes)}: {text}", frame.cleared_at_s, sent)
         self._reschedule(at_s)
 
     def reopened(self) -> None:
@@ -354,8 +356,7 @@ class ModbusActuator:
 
     def _one(self, purpose: Purpose, write: Writable, value: float) -> Frame:
         spec = self._profile.writes[write]
-        address, registers = framed(spec, value)
-        return Frame(purpose, address, registers, spec.function, (write,))
+        return Frame(purpose, *framed(spec, value), spec.function, (write,))
 
     def _waiting(self) -> Setpoint | None:
         return next((each for each in self._setpoints if each.waits_s < math.inf), None)
@@ -475,25 +476,19 @@ class ModbusActuator:
         if all(other.waits_s == math.inf for other in self._setpoints if other is not each):
             self._tell(Outcome.WRITTEN, cleared_at_s=frame.cleared_at_s)
 
-    def _held(self) -> Mapping[Writable, float]:
+    def _held(self) -> Held:
         """What the device answered to hold, in kW and kvar."""
         if len(self._setpoints) == 1:
             return self._setpoints[0].values
         return {write: value for each in self._setpoints for write, value in each.values.items()}
 
-    def _tell(self, outcome: Outcome, text: str = "", cleared_at_s: float = 0.0) -> None:
-        held = self._held() if outcome in {Outcome.WRITTEN, Outcome.HELD} else {}
-        self._report(
-            WriteResult(
-                self.unit,
-                outcome,
-                held.get(Writable.POWER_KW),
-                held.get(Writable.REACTIVE_KVAR),
-                self._clock.now_s(),
-                text,
-                cleared_at_s,
-            )
-        )
+    def _tell(
+        self, outcome: Outcome, text: str = "", cleared_at_s: float = 0.0, sent: Held | None = None
+    ) -> None:
+        held = self._held() if outcome in {Outcome.WRITTEN, Outcome.HELD} else sent or {}
+        power_kw, kvar = held.get(Writable.POWER_KW), held.get(Writable.REACTIVE_KVAR)
+        at_s = self._clock.now_s()
+        self._report(WriteResult(self.unit, outcome, power_kw, kvar, at_s, text, cleared_at_s))
 
 
 def _nobody() -> None:

@@ -46,6 +46,7 @@ class Setpoint:
     asked: bool = False  # something else than 0 was asked for once
     sent: tuple[int, ...] | None = None  # as last answered; None: what it holds is unknown
     values: Mapping[Writable, float] = field(default_factory=dict)  # the same in our units
+    flies: bool = False  # a write of it was sent and is not answered yet
     sent_s: float = -math.inf
     tried_s: float = -math.inf
     waits_s: float = math.inf  # since when the target waits to be sent
@@ -60,6 +61,11 @@ class Setpoint:
     def address(self) -> int:
         """Where its frame begins."""
         return self.specs[0].address - len(self.specs[0].before)
+
+    @property
+    def stands(self) -> bool:
+        """Whether the device holds the target, and nothing else is on its way there."""
+        return self.target == self.sent and self.waits_s == math.inf and not self.flies
 
     @property
     def wanted(self) -> bool:
@@ -86,19 +92,20 @@ class Setpoint:
                 for write, spec in zip(self.writes, self.specs, strict=True)
             )
             self.target = tuple(register for part in parts for register in part)
-        self.zero = not any(self._values(self.target).values())
+        self.zero = not any(self.values_of(self.target).values())
         self.asked = self.asked or not self.zero
 
     def hold(self, registers: tuple[int, ...]) -> None:
         """The device answered to hold these."""
-        self.sent, self.refused = registers, None
-        self.values = self._values(registers)
+        self.sent, self.refused, self.flies = registers, None, False
+        self.values = self.values_of(registers)
 
     def forget(self) -> None:
         """What the device holds is not known."""
-        self.sent, self.values = None, {}
+        self.sent, self.values, self.flies = None, {}, False
 
-    def _values(self, registers: tuple[int, ...]) -> dict[Writable, float]:
+    def values_of(self, registers: tuple[int, ...]) -> dict[Writable, float]:
+        """What registers of it mean, in our units."""
         if len(self.specs) == 1:
             return {self.writes[0]: framed_value(self.specs[0], registers)}
         size = len(registers) // len(self.specs)
