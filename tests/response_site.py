@@ -290,6 +290,7 @@ def judged(case: Case, seen: Sequence[Seen]) -> Verdict:
         steady = extra_kw < 0.01 * most_kw and high_kw - low_kw < 0.02 * most_kw
         if due and steady and most_kw > 0.0:
             made.worst = max(made.worst, off_kw / most_kw)
+        if due and most_kw > 0.0 and off_kw <= TOLERANCE * most_kw:
             made.sustained_s = max(made.sustained_s, for_s)
         if off_kw > TOLERANCE * step_kw + extra_kw:
             text = f"{at * LOOK_S:.2f} s: gave {answer_kw:.2f} beside {each.base_kw:.2f} kW, owed "

@@ -6,7 +6,7 @@ More examples are run by hand, with EXAMPLES = 300.
 
 from dataclasses import replace
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.response_site import LOOK_S, Case, One, Part, judged, just_promised, played
@@ -118,6 +118,17 @@ lasting = st.builds(
 
 @given(lasting, st.sampled_from([1, -1]))
 @settings(max_examples=LASTING, deadline=None, suppress_health_check=list(HealthCheck))
+@example(  # a thousandth of a hertz is two per cent of so little
+    Case(
+        (One(235.0, 3.6, 14.6), One(65.0, 2.5, 22.4)),
+        DroopSettings(droop_pct=1.0, reference="deadband_edge", soc_adaptive=True),
+        HeadroomSettings(up_pct=20.0, down_pct=20.0),
+        FfrSettings(),
+        0.0,
+        (),
+    ),
+    1,
+)
 def test_from_every_charge_the_whole_promise_lasts_five_minutes(case: Case, side: int) -> None:
     case = run_virtual(just_promised(case, side))
     seen = run_virtual(played(case))
