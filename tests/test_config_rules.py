@@ -230,6 +230,7 @@ WARNINGS: list[tuple[dict[str, str], str]] = [
     (safety(runaway_rate_max_c_per_min=0.5), "units[0].safety.runaway_rate_max_c_per_min"),
     ({"grid.yaml": ""}, "pmu"),
     ({"grid.yaml": GRID + "connection: {export_max_kw: 5.1}\n"}, "connection.export_max_kw"),
+    ({"grid.yaml": GRID + "connection: {import_max_kw: 0.04}\n"}, "connection.import_max_kw"),
     ({"grid.yaml": GRID + "droop: {max_power_kw: 5.1}\n"}, "droop.max_power_kw"),
     ({"grid.yaml": GRID + "droop: {deadband_low_hz: 49.89}\n"}, "droop.deadband_low_hz"),
     ({"grid.yaml": GRID + "droop: {deadband_high_hz: 50.06}\n"}, "droop.deadband_high_hz"),
@@ -268,6 +269,18 @@ def test_a_site_that_must_cease_and_has_nothing_to_see_its_voltage_is_told() -> 
     result = loaded(FINE | {"grid.yaml": rules})
     assert "ride_through.nominal_v" in [each.key for each in result.warnings]
     settings_of(result)
+
+
+def test_a_rating_in_watts_is_wondered_at() -> None:
+    found = loaded(FINE | field("energy_kwh: 20", "energy_kwh: 0.8")).warnings
+    assert any("9.6 min: is it in kW" in each.text for each in found), found
+
+
+def test_a_real_site_is_told_which_files_are_not_there_and_a_simulated_one_is_not() -> None:
+    files = {name: text for name, text in FINE.items() if name != "grid.yaml"}
+    absent = [each for each in loaded(files | HARDWARE).warnings if "not there" in each.text]
+    assert [each.file for each in absent] == ["grid.yaml", "campus.yaml"]
+    assert not [each for each in loaded(files).warnings if "not there" in each.text]
 
 
 def test_the_fine_site_has_no_finding() -> None:

@@ -38,7 +38,8 @@ def lived() -> Iterator[Row]:
             for unit in UNITS:
                 cut = unit == "B1" and hour >= 9.0
                 kw = 30.0 if cut else 50.0
-                clamps = '[["soc_low",50.0,30.0,"soc 10 %"]]' if cut else "[]"
+                named = '["soc_low",50.0,30.0,"soc 10 %"],["soc_low",50.0,40.0,"bms"]'
+                clamps = f"[{named}]" if cut else "[]"
                 yield SetpointRow(
                     at(hour), unit, "running", 50.0, 0.0, 50.0, kw, 0.0, 0.0, clamps, "", kw, kw
                 )
@@ -49,6 +50,7 @@ def lived() -> Iterator[Row]:
     yield EventRow(at(11.5), "pmu_lost", "pmu", 3, "silent")
     yield TripRow(at(11.0), "B2", "over_temperature", "trip", "gate", "61 C")
     yield CommandRow(at(11.2), 0, "asha", "dispatch", "site", "{}", "accepted", "expected 100 kW")
+    yield EventRow(at(12.0), "stopped", "site", 1, "SIGTERM")
     yield SiteRow(at(30.0), 48.0, 0.0, "pmu", 0.0, 0.0, 0.0, 999.0, 0.0, "[]")  # the day after
 
 
@@ -70,9 +72,10 @@ def test_the_figures_are_those_of_the_rows(state: Path) -> None:
         "| setpoints | 540.0 | 0.0 | +540.0 |",
         "| measured | 540.0 | 0.0 | +540.0 |",
         "| B1 | 59.9 | 30.1 | 59.9 | 30.1 | 11:57 |",
-        "| soc_low | B1 | 3 h 51 s | 09:00:00 | 12:00:51 | 20.0 |",
+        "| soc_low | B1 | 3 h | 09:00:00 | 12:00:00 | 20.0 |",
+        "| 12:00:00 | stopped | site | SIGTERM |",
         "| B1 | link_lost | 1 | 30 min | 30 min | 95.83 |  |",
-        "| pmu | pmu_lost | 1 | 29 min 58 s | 29 min 58 s | 95.84 | lost at the end |",
+        "| pmu | pmu_lost | 1 | 30 min | 30 min | 95.83 | lost at the end |",
         "| 11:00:00 | trip over_temperature | B2 | gate: 61 C |",
         "| 11:12:00 | dispatch accepted | site | asha expected 100 kW |",
     ):

@@ -42,7 +42,7 @@ def load(directory: Path) -> Loaded:
     rules = (*RULES, *GRID_RULES, *MARKET_RULES, bus_rules, aggregating, *ODDITIES)
     judge(sections, (breach for rule in rules for breach in rule(settings)))
     found = [each for document in documents.values() for each in document.in_order()]
-    found += [*findings, *_strangers(directory)]
+    found += [*findings, *_strangers(directory), *_absent(directory, settings)]
     found += [Finding("warning", *each) for each in shut_out_here(directory, settings)]
     fine = all(each.level == "warning" for each in found)
     return Loaded(settings if fine else None, tuple(found))
@@ -70,6 +70,14 @@ def _part(document: Document) -> dict[str, Any]:
         if key.required and name not in document.data and not document.doubts((name,)):
             document.wrong((name,), missing(key))
     return validated(document, adapter_of(document.file), Settings) or {}
+
+
+def _absent(directory: Path, settings: Settings) -> Iterator[Finding]:
+    """Files of a site that moves real power and leaves their defaults in force."""
+    for file in ("grid.yaml", "campus.yaml") if settings.mode == "hardware" else ():
+        if not os.path.lexists(directory / file):
+            text = "not there, so all its defaults hold; `vppd init DIR` writes one that names them"
+            yield Finding("warning", file, 0, "", text)
 
 
 def _strangers(directory: Path) -> Iterator[Finding]:

@@ -20,6 +20,8 @@ RULES_OF = {
 SLOW_POLL_S = 1.0
 FAST_SERIAL_POLL_S = 0.2
 FEW_DAYS = 30
+LITTLE_SHARE = 0.01  # of all units: what a limit in MW would look like
+FULL_IN_MOST_PER_H = 6.0  # no battery is emptied faster
 FEW_MB = 64
 LOW_RUNAWAY_RATE_C_PER_MIN = 1.0
 
@@ -72,6 +74,13 @@ def _rating(base: KeyPath, unit: UnitSettings) -> Iterator[Breach]:
             " over-current will cut it",
             (*base, "modules_parallel"),
             *((*base, "safety", key) for key in (name, "pack_min_v", "pack_max_v")),
+        )
+    if unit.rated_power_kw > FULL_IN_MOST_PER_H * unit.energy_kwh:
+        yield odd(
+            (*base, "rated_power_kw"),
+            f"{unit.rated_power_kw:g} kW empties {unit.energy_kwh:g} kWh in"
+            f" {60.0 * unit.energy_kwh / unit.rated_power_kw:.2g} min: is it in kW, not in W?",
+            (*base, "energy_kwh"),
         )
     full_pct_per_min = unit.rated_power_kw / unit.energy_kwh * 100.0 / 60.0
     if safety.soc_rate_max_pct_per_min < full_pct_per_min:
@@ -207,6 +216,9 @@ def _connection(settings: Settings) -> Iterator[Breach]:
         limit_kw: float | None = getattr(settings.connection, name)
         if limit_kw is not None and limit_kw > rated_kw:
             text = f"{limit_kw:g} kW is more than all units together ({rated_kw:g} kW): never binds"
+            yield odd(("connection", name), text, *_ratings(settings))
+        elif limit_kw is not None and 0.0 < limit_kw < LITTLE_SHARE * rated_kw:
+            text = f"{limit_kw:g} kW beside units of {rated_kw:g} kW: is it in kW, not in MW?"
             yield odd(("connection", name), text, *_ratings(settings))
 
 

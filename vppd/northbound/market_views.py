@@ -171,7 +171,11 @@ def needed(site: Site) -> Trading:
         text = (
             f"the site follows the schedule {schedule}" if schedule else "no schedule is configured"
         )
-        raise Problem(404, "not-available", f"market layer not configured; {text}")
+        raise Problem(
+            404,
+            "not-available",
+            f"market layer not configured (`enabled: true` in market.yaml); {text}",
+        )
     return site.trading
 
 

@@ -11,38 +11,38 @@ SLOTS = 480  # three minutes of a day, about two dots of a plot
 ROWS_MAX = 300
 
 _HELD = "min(coalesce(lead(at) OVER (ORDER BY at), :to_at) - at, 2000000) AS held"
+_UNIT_HELD = """min(coalesce(lead(at) OVER (PARTITION BY unit ORDER BY at), :last_at) - at,
+            61000000) AS held"""
 _SITE = f"""WITH told AS (SELECT at, frequency_hz, owed_kw, cleared_kw, {_HELD}
     FROM site WHERE at >= :from_at AND at < :to_at)
     SELECT (at - :from_at) / :slot AS slot, min(frequency_hz), avg(frequency_hz),
         max(frequency_hz), total(owed_kw * held) / sum(held), total(cleared_kw * held) / sum(held),
         sum(held) / 1e6, count(*)
     FROM told GROUP BY slot"""  # noqa: S608 - our own words
-_MEASURED = """WITH held AS (SELECT unit, at, measured_kw,
-        min(coalesce(lead(at) OVER (PARTITION BY unit ORDER BY at), :to_at) - at, 61000000) AS held
+_MEASURED = f"""WITH held AS (SELECT unit, at, measured_kw,
+        {_UNIT_HELD}
     FROM setpoint WHERE at >= :from_at AND at < :to_at)
     SELECT slot, sum(kw), count(*) FROM (
         SELECT (at - :from_at) / :slot AS slot, sum(measured_kw * held) / sum(held) AS kw
-        FROM held WHERE measured_kw IS NOT NULL AND held > 0 GROUP BY slot, unit) GROUP BY slot"""
+        FROM held WHERE measured_kw IS NOT NULL AND held > 0 GROUP BY slot, unit) GROUP BY slot"""  # noqa: S608
 _SOC = """SELECT unit, (at - :from_at) / :slot AS slot, avg(value) FROM reading
     WHERE at >= :from_at AND at < :to_at AND point IN ('soc_pct', 'bms_soc_pct')
         AND quality = 'good' GROUP BY unit, slot ORDER BY unit, slot"""
-_CLAMPS = """WITH held AS (SELECT unit, at, clamps_json,
-        min(coalesce(lead(at) OVER (PARTITION BY unit ORDER BY at), :to_at) - at, 61000000) AS held
-    FROM setpoint WHERE at >= :from_at AND at < :to_at)
-    SELECT j.value ->> 0 AS code, unit, sum(held) / 1e6 AS lasted_s, min(at), max(at + held),
-        max(abs((j.value ->> 1) - (j.value ->> 2)))
-    FROM held, json_each(clamps_json) AS j WHERE clamps_json <> '[]'
-    GROUP BY code, unit ORDER BY lasted_s DESC"""
-_SITE_CLAMPS = f"""WITH held AS (SELECT at, clamps_json, {_HELD}
-    FROM site WHERE at >= :from_at AND at < :to_at)
-    SELECT j.value ->> 0 AS code, 'site', sum(held) / 1e6 AS lasted_s, min(at), max(at + held),
-        max(abs((j.value ->> 1) - (j.value ->> 2)))
-    FROM held, json_each(clamps_json) AS j WHERE clamps_json <> '[]'
-    GROUP BY code ORDER BY lasted_s DESC"""  # noqa: S608
+# A row may name a reason for several points. What was written last holds until the last row of all.
+_CLAMPED = """, clamped AS (SELECT unit, at, held, j.value ->> 0 AS code,
+        max(abs((j.value ->> 1) - (j.value ->> 2))) AS cut_kw
+    FROM held, json_each(clamps_json) AS j WHERE clamps_json <> '[]' GROUP BY unit, at, code)
+    SELECT code, unit, sum(held) / 1e6 AS lasted_s, min(at), max(at + held), max(cut_kw)
+    FROM clamped GROUP BY code, unit ORDER BY lasted_s DESC"""
+_CLAMPS = f"""WITH held AS (SELECT unit, at, clamps_json,
+        {_UNIT_HELD}
+    FROM setpoint WHERE at >= :from_at AND at < :to_at){_CLAMPED}"""  # noqa: S608
+_SITE_CLAMPS = f"""WITH held AS (SELECT 'site' AS unit, at, clamps_json, {_HELD}
+    FROM site WHERE at >= :from_at AND at < :to_at){_CLAMPED}"""  # noqa: S608
 _EVENTS = """SELECT at, what, unit, text FROM (
         SELECT at, code AS what, unit, text FROM event
         WHERE at >= :from_at AND at < :to_at AND level >= 2
-    UNION ALL SELECT at, 'started', unit, text FROM event
+    UNION ALL SELECT at, code, unit, text FROM event
         WHERE at >= :from_at AND at < :to_at AND code IN ('started', 'stopped', 'reload')
             AND level < 2
     UNION ALL SELECT at, action || ' ' || code, scope, "by" || ': ' || text FROM trip
@@ -151,6 +151,8 @@ def day_rows(
         tell(what)
         return journal.execute(sql, bounds).fetchall()
 
+    (last_us,) = rows("the last row", _LAST)[0]
+    bounds["last_at"] = last_us
     site = [
         SiteSlot(slot, (low, mean, high), owed, cleared, known_s, count)
         for slot, low, mean, high, owed, cleared, known_s, count in rows("the site", _SITE)
@@ -160,7 +162,6 @@ def day_rows(
     socs: dict[str, list[tuple[int, float]]] = {}
     for unit, slot, value in rows("states of charge", _SOC):
         socs.setdefault(unit, []).append((slot, value))
-    (last_us,) = rows("the last row", _LAST)[0]
     return DayRows(
         from_us,
         to_us,
