@@ -19,7 +19,7 @@ from vppd.cli.scene import free_ports
 
 RATED_KW = 100.0
 CONNECTION_KW = 250.0
-SHIFT_S = 0.5  # writes of one tick reach their devices one by one
+SHIFT_S = 0.05  # together over the limit: what two writes at one instant may look like
 RESOLUTION_KW = 0.11  # of a setpoint register, and what rounding it adds
 LOOK_S = 0.15
 FIRST_OPEN_MIN = 16.0  # before delivery, in real time
