@@ -94,11 +94,12 @@ def test_a_setpoint_outside_its_limits_is_seen() -> None:
     moved = [Told(10.0, "A", each_kw + 20.0, "x"), Told(10.0 + SHIFT_S / 2, "B", 42.5, "x")]
     watch.judge(moved, 20.0)
     assert not watch.wrong()
-    watch.judge([Told(30.0, "B", 62.5, "x")], 30.1)
+    watch.judge([Told(30.0, "B", 62.5, "x")], 30.0 + SHIFT_S / 2)
     assert not watch.wrong()
-    watch.judge([], 30.0 + SHIFT_S + 0.1)
+    seen_s = 30.0 + SHIFT_S + 0.1
+    watch.judge([], seen_s)
     assert ["too much together" in text for text in watch.wrong()] == [True]
-    watch.judge([Told(31.0, "A", 0.0, "timeout")], 32.0)
+    watch.judge([Told(seen_s + SHIFT_S / 2, "A", 0.0, "timeout")], 32.0)
     assert not watch.wrong()
     watch.judge([Told(40.0, "A", -RATED_KW - 1.0, "modbus")], 50.0)
     assert watch.wrong() == ["A was told -101.0 kW by modbus"]
