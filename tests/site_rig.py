@@ -52,6 +52,7 @@ from vppd.core.settings import (
 from vppd.field.gate import UnitDecision
 from vppd.sim.plant import Plant
 from vppd.sim.unit import ENABLE, SETPOINT_KVAR, SetpointWrite, signed
+from vppd.spine.heartbeat import PERIOD_S
 from vppd.spine.supervise import ExitReason, Supervisor, TaskStatus
 from vppd.trading import Means
 
@@ -213,6 +214,7 @@ class SiteRig:
         self.reason: ExitReason | None = None
         self.means: Means | None = None  # what it trades with
         self.state_dir: Path | None = None  # where decisions are recorded
+        self.beat_s = PERIOD_S
         self._supervisor: Supervisor
         self._life: asyncio.Task[None] | None = None
         self._seed, self._grid_hz, self._trace = seed, grid_hz, trace
@@ -254,6 +256,7 @@ class SiteRig:
             proved=self.proofs_s.append,
             means=self.means,
             state_dir=self.state_dir,
+            beat_s=self.beat_s,
         )
         self._supervisor = Supervisor(self.clock, self._troubled, self._rest)
         self.house.employ(self._supervisor)

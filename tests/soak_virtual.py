@@ -25,8 +25,9 @@ from vppd.market.dealing.making import Made, Wanted
 from vppd.market.exchanges import exchange_of
 from vppd.sim.exchange import SimulatedExchange
 from vppd.sim.exchange_hall import Rules
-from vppd.spine import heartbeat, log
+from vppd.spine import log
 from vppd.spine.clock import SystemClock
+from vppd.spine.heartbeat import PERIOD_S
 from vppd.spine.journal import Bounds, SqliteJournal
 from vppd.trading import Means
 
@@ -35,7 +36,6 @@ EVERY_S = 600.0
 START = datetime(2026, 1, 1, 3, 30, tzinfo=UTC)
 CALM = Bounds(batch_s=5.0, commit_s=5.0, keep_house_s=60.0)
 POLL_S = 1.0
-FULL_HEART_S = 0.1
 PAIR_MW = 0.06
 RULES = (
     Rule("memory", "MB", 3.0),
@@ -67,7 +67,7 @@ def _settings(beat_s: float) -> Settings:
         gates=GateSettings(rtm_open_min=10.0, rtm_close_min=5.0, rtm_result_min=2.0),
         exchange=ExchangeSettings(user="U1", participant="P1", requests_per_s=100.0),
     )
-    pmus = (PMU,) if beat_s <= FULL_HEART_S else ()
+    pmus = (PMU,) if beat_s <= PERIOD_S else ()
     settings = site_settings(market=market, pmus=pmus)
     units = tuple(
         replace(unit, modbus=replace(unit.modbus, poll_s=POLL_S))
@@ -89,7 +89,7 @@ async def _live(
     )
     rig.clock.now_s()
     await journal.open()
-    rig.journal = journal
+    rig.journal, rig.beat_s = journal, beat_s
     socket = directory / "exchange.sock"
     rig.means = Means(exchange_of(settings.market, rig.clock, socket=socket), Cycling())
     rules = Rules(gates=settings.market.gates, rtm_final_min=0.5)
@@ -113,6 +113,7 @@ def _sample(rig: SiteRig, directory: Path) -> Sample:
         "descriptors": entries("/proc/self/fd"),
         "tasks": float(len(asyncio.all_tasks())),
         "journal": megabytes(directory, "journal.db*"),
+        "ticks": float(rig.house.heartbeat.lag().count),
         "late_ticks": float(rig.house.heartbeat.lag().late),
     }
 
@@ -122,5 +123,4 @@ def lived(
 ) -> list[tuple[float, Sample]]:
     """Samples of so many simulated seconds, or of what `wall_s` of real time allow."""
     log.configure("error", SystemClock())
-    heartbeat.PERIOD_S = beat_s  # this process lives for nothing else
     return run_virtual(_live(directory, seconds_s, beat_s, wall_s))

@@ -61,6 +61,7 @@ def test_a_little_of_a_day_on_virtual_time(capsys: pytest.CaptureFixture[str]) -
     told("little", soak_virtual.RULES, samples)
     assert "journal, MB" in capsys.readouterr().out
     assert samples[-1][1]["late_ticks"] == 0.0
+    assert samples[-1][1]["ticks"] - samples[0][1]["ticks"] < 2.6 * (samples[-1][0] - samples[0][0])
     assert samples[-1][1]["descriptors"] == samples[0][1]["descriptors"]
 
 

@@ -71,10 +71,12 @@ def build(
     proved: Proved = lambda _: None,
     means: Means | MeansOf | None = None,
     state_dir: Path | None = None,
+    beat_s: float = PERIOD_S,
 ) -> House:
     """Put a site together; nothing runs yet. `trips` None: the last run's cannot be read. `means`:
     what it trades with, or how that is made of settings; without them a schedule is the plan.
-    `state_dir`: where it is recorded. Raises ValueError for settings that cannot work."""
+    `state_dir`: where it is recorded. `beat_s`: between two ticks at the latest; a region has its
+    own. Raises ValueError for settings that cannot work."""
     assets = assets_of(settings)
     bus = Bus(clock)
     alarms = AlarmBoard(clock, journal)
@@ -107,7 +109,7 @@ def build(
     gate = Gate(assets, field.actuators, inputs, feeders, latches, audit, clock, tape=tape)
     watch = FrequencyWatch(settings.bands, alarms, settings.sources)
     watch.expected = region is None  # sites answer frequency themselves
-    heartbeat = Heartbeat(bus, clock, BEAT_S if region else PERIOD_S)
+    heartbeat = Heartbeat(bus, clock, BEAT_S if region else beat_s)
     log = DecisionLog(journal, gate, assets, settings.evidence, seldom=region is not None)
 
     def told(decision: Decision, frequency: Frequency | None, now: Snapshot) -> None:
