@@ -1,10 +1,10 @@
 """Does anything grow? Memory, descriptors, tasks, database, lateness, over days and hours.
 
-    scripts/soak --days 14 --hours 1 [--beat 0.4]
+    scripts/soak --days 14 --hours 1 [--beat 0.4] [--units 2]
 
-Days are lived on virtual time by a whole site of four units that trades, in this process; hours in
-real time by the daemon, with the plant and the exchange as processes of their own. What counts as
-flat is the rule in `tests/soak_trend.py`. Exit code 1 when a figure is not.
+Days are lived on virtual time by a whole site that trades, in this process; hours in real time by
+the daemon, with the plant and the exchange as processes of their own. What counts as flat is the
+rule in `tests/soak_trend.py`. Exit code 1 when a figure is not.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests import soak_lived, soak_virtual
+from tests.site_rig import NAMES
 from tests.soak_trend import Rule, Sample, judged, table
 
 EVERY_S = 10.0  # in real time
@@ -29,6 +30,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--beat", type=float, default=0.1, help="seconds between ticks on virtual time, to 0.4"
     )
+    parser.add_argument("--units", type=int, default=len(NAMES), help="on virtual time")
     parser.add_argument(
         "--wall", type=float, default=48.0, help="hours after which simulated days are judged as is"
     )
@@ -50,10 +52,13 @@ def main(words: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as directory:
             begun_s = time.monotonic()
             seconds_s = how.days * 86400.0
-            samples = soak_virtual.lived(Path(directory), seconds_s, how.beat, how.wall * 3600.0)
+            wall_s = how.wall * 3600.0
+            samples = soak_virtual.lived(Path(directory), seconds_s, how.beat, wall_s, how.units)
             hours = samples[-1][0] / 3600.0
             rate = hours / (time.monotonic() - begun_s)
-            title = f"{hours / 24.0:.3g} simulated days, {rate:.3g} simulated hours a second"
+            title = (
+                f"{hours / 24.0:.3g} simulated days of {how.units} units, {rate:.3g} hours a second"
+            )
             fine &= told(title, soak_virtual.RULES, samples)
     if how.hours > 0.0:
         with tempfile.TemporaryDirectory() as directory:

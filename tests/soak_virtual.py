@@ -1,4 +1,4 @@
-"""The soak on virtual time: a whole site of four units that trades, days in hours.
+"""The soak on virtual time: a whole site that trades, days in hours.
 
 The house, its journal on disk, the plant and the exchange live in this process; what is measured is
 all of them together. A slower heart (`beat_s` up to 0.4, below the dead man's half second) makes
@@ -10,10 +10,10 @@ import gc
 import os
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.site_rig import PMU, SiteRig, site_settings
+from tests.site_rig import NAMES, PMU, SiteRig, site_settings
 from tests.soak_lived import entries, megabytes, resident_mb
 from tests.soak_trend import Rule, Sample
 from tests.virtual_time import run_virtual
@@ -36,6 +36,7 @@ EVERY_S = 600.0
 START = datetime(2026, 1, 1, 3, 30, tzinfo=UTC)
 CALM = Bounds(batch_s=5.0, commit_s=5.0, keep_house_s=60.0)
 POLL_S = 1.0
+EXCHANGE_KEEPS = timedelta(days=1)  # it lives here too: weeks of its books would look like a leak
 PAIR_MW = 0.06
 RULES = (
     Rule("memory", "MB", 3.0),
@@ -59,7 +60,7 @@ class Cycling:
         return Made(Book(bids), "fresh", "every other block")
 
 
-def _settings(beat_s: float) -> Settings:
+def _settings(beat_s: float, units: int) -> Settings:
     market = MarketSettings(
         enabled=True,
         dry_run=False,
@@ -68,20 +69,20 @@ def _settings(beat_s: float) -> Settings:
         exchange=ExchangeSettings(user="U1", participant="P1", requests_per_s=100.0),
     )
     pmus = (PMU,) if beat_s <= PERIOD_S else ()
-    settings = site_settings(market=market, pmus=pmus)
-    units = tuple(
+    settings = site_settings(NAMES[:units], market=market, pmus=pmus)
+    calm = tuple(
         replace(unit, modbus=replace(unit.modbus, poll_s=POLL_S))
         for unit in settings.units
         if unit.modbus is not None
     )
-    return replace(settings, units=units)
+    return replace(settings, units=calm)
 
 
 async def _live(
-    directory: Path, seconds_s: float, beat_s: float, wall_s: float
+    directory: Path, seconds_s: float, beat_s: float, wall_s: float, units: int
 ) -> list[tuple[float, Sample]]:
     end_s = time.monotonic() + wall_s
-    settings = _settings(beat_s)
+    settings = _settings(beat_s, units)
     rig = SiteRig(settings, grid_hz=None, seed=7, start=START)
     path = directory / "journal.db"
     journal = SqliteJournal(
@@ -92,7 +93,7 @@ async def _live(
     rig.journal, rig.beat_s = journal, beat_s
     socket = directory / "exchange.sock"
     rig.means = Means(exchange_of(settings.market, rig.clock, socket=socket), Cycling())
-    rules = Rules(gates=settings.market.gates, rtm_final_min=0.5)
+    rules = Rules(gates=settings.market.gates, rtm_final_min=0.5, kept=EXCHANGE_KEEPS)
     samples: list[tuple[float, Sample]] = []
     async with SimulatedExchange(rig.clock, rules=rules, path=socket, rate_per_s=1e6), rig:
         rig.employ("journal", journal.run)
@@ -119,8 +120,8 @@ def _sample(rig: SiteRig, directory: Path) -> Sample:
 
 
 def lived(
-    directory: Path, seconds_s: float, beat_s: float, wall_s: float
+    directory: Path, seconds_s: float, beat_s: float, wall_s: float, units: int = len(NAMES)
 ) -> list[tuple[float, Sample]]:
     """Samples of so many simulated seconds, or of what `wall_s` of real time allow."""
     log.configure("error", SystemClock())
-    return run_virtual(_live(directory, seconds_s, beat_s, wall_s))
+    return run_virtual(_live(directory, seconds_s, beat_s, wall_s, units))

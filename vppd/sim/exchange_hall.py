@@ -23,7 +23,6 @@ QUARTER = timedelta(minutes=15)
 DAY_BLOCKS = 96
 DAY_SESSIONS = 48
 FIRST_ORDER = 100_000
-KEPT = timedelta(days=30)
 
 
 class Turned(Exception):  # noqa: N818 - turned away at the door
@@ -99,6 +98,7 @@ class Rules:
     dam_provisional_min: float = 45.0
     dam_final_min: float = 90.0
     rtm_final_min: float = 10.0
+    kept: timedelta = timedelta(days=30)  # after delivery what was bid is forgotten
 
     def opens_at(self, sitting: Sitting) -> datetime:
         """From then on bids are taken."""
@@ -182,7 +182,7 @@ class Hall:
         return max((int(each.order) for each in self.placed), default=FIRST_ORDER) + 1
 
     def _keep(self, placed: list[Placed]) -> None:
-        oldest = (self.clock.utc() - KEPT).date()
+        oldest = (self.clock.utc() - self.rules.kept).date()
         self.placed = [each for each in placed if each.sitting.day >= oldest]
         self._hammers = {key: each for key, each in self._hammers.items() if key[0].day >= oldest}
         self._accepted = {key: each for key, each in self._accepted.items() if key.day >= oldest}
