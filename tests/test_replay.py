@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from tests.site_rig import PLAIN_DROOP, SiteRig, fire_input, site_settings
 from tests.test_site_campaign import acts, campaign_site
 from tests.virtual_time import run_virtual
+from vppd import recording
 from vppd.cli import bundle
 from vppd.cli.replay import Difference, Ears, Played, Span, _Site, recorded_in, replay
 from vppd.cli.vppctl import main as vppctl
@@ -28,7 +29,7 @@ from vppd.core.model import UnitId
 from vppd.core.settings import Settings
 from vppd.core.settings_mqtt import MqttSettings
 from vppd.core.settings_recorder import RecorderSettings
-from vppd.recording import words
+from vppd.recording import code_of, version, words
 from vppd.spine.segments import chunks, segments
 from vppd.spine.tape import Begin, Ended, TapeReader, Tick
 
@@ -326,11 +327,24 @@ def test_another_setting_is_played_on_only_where_nothing_is_missing(
 
 
 def test_a_file_of_another_version_is_told(answered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vppd.cli.replay.VERSION", "99")
+    monkeypatch.setattr("vppd.cli.replay.version", lambda: "99")
     played, found, notes = again(answered)
     assert len(notes) == played.files
-    assert "this is 99" in notes[0]
+    assert f"recorded by vppd {version()}; this is 99" in notes[0]
     assert found == []
+
+
+def test_two_versions_of_one_number_are_told_apart_by_the_code_that_decides(tmp_path: Path) -> None:
+    for name in ("field/drivers/line.py", "cli/words.py", "duty.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("one\n")
+    marks = [code_of(tmp_path)]
+    for name in ("cli/words.py", "field/drivers/line.py", "duty.py"):
+        (tmp_path / name).write_text("two\n")
+        marks.append(code_of(tmp_path))
+    assert marks[0] == marks[1]
+    assert len(set(marks[1:])) == 3
+    assert version().endswith(code_of(Path(recording.__file__).parent))
 
 
 # ---- one file for a bug report ----------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What the recorder is told of a site, and the words it needs to write that down."""
 
 import functools
+import hashlib
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,7 +22,25 @@ from vppd.spine.plain import Plain, kinds_of
 from vppd.spine.recorder import Kept, OnTrouble, Recorder
 from vppd.spine.tape import Begin, Exchanged
 
-VERSION = importlib.metadata.version("vppd")
+DECIDING = ("core", "field", "grid", "campus", "tick.py", "duty.py", "rerun.py")  # of this package
+
+
+@functools.cache
+def version() -> str:
+    """Of the release and of the code that decides: two that differ may decide otherwise, though the
+    release has one number."""
+    return f"{importlib.metadata.version('vppd')}, code {code_of(Path(__file__).parent)}"
+
+
+def code_of(top: Path) -> str:
+    """A short mark of the sources in the package at `top` that decide."""
+    digest = hashlib.sha256()
+    roots = [top / name for name in DECIDING]
+    sources = [root for root in roots if root.is_file()]
+    sources += [path for root in roots if root.is_dir() for path in root.rglob("*.py")]
+    for path in sorted(sources):
+        digest.update(f"{path.relative_to(top)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:10]
 
 
 @functools.cache
@@ -50,7 +69,7 @@ def recorder_of(
     """The recorder of a site; None where nothing is to be recorded."""
     if state_dir is None or not settings.recorder.enabled:
         return None
-    return Recorder(settings.recorder, state_dir, clock, words(), VERSION, on_trouble)
+    return Recorder(settings.recorder, state_dir, clock, words(), version(), on_trouble)
 
 
 def kept_of(

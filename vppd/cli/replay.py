@@ -20,7 +20,7 @@ from vppd.core.model import Snapshot
 from vppd.core.settings import Settings
 from vppd.duty import Duty
 from vppd.house import duty_of
-from vppd.recording import VERSION, words
+from vppd.recording import version, words
 from vppd.rerun import Rerun, assets_of
 from vppd.spine.columns import DamagedError
 from vppd.spine.outcome import Outcome, UnitOutcome
@@ -204,8 +204,11 @@ def _play(
     begin = words().value(head.decode("utf-8", "replace"))
     if not isinstance(begin, Begin):
         raise UnreadableError("it does not begin as it should")
-    if begin.version != VERSION:
-        ears.note(f"{segment.path.name}: recorded by vppd {begin.version}, this is {VERSION}")
+    if begin.version != version():
+        ears.note(
+            f"{segment.path.name}: recorded by vppd {begin.version}; this is {version()}, which may"
+            " decide otherwise"
+        )
     rerun, tape = site.begin(begin), TapeReader(words())
     units = [each.id for each in begin.settings.units]
     match = _Match(span, units, played, ears)
