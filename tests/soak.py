@@ -60,6 +60,9 @@ def main(words: Sequence[str] | None = None) -> int:
                 f"{hours / 24.0:.3g} simulated days of {how.units} units, {rate:.3g} hours a second"
             )
             fine &= told(title, soak_virtual.RULES, samples)
+            bids = samples[-1][1]["bids"]
+            print(f"{bids:.0f} bids")
+            fine &= bids > 0.0  # else it did not do what it is looked at for
     if how.hours > 0.0:
         with tempfile.TemporaryDirectory() as directory:
             seconds_s = how.hours * 3600.0

@@ -24,7 +24,7 @@ from vppd.market.book import Bid, Book, Pair
 from vppd.market.dealing.making import Made, Wanted
 from vppd.market.exchanges import exchange_of
 from vppd.sim.exchange import SimulatedExchange
-from vppd.sim.exchange_hall import Rules
+from vppd.sim.exchange_hall import FIRST_ORDER, Rules
 from vppd.spine import log
 from vppd.spine.clock import SystemClock
 from vppd.spine.heartbeat import PERIOD_S
@@ -32,12 +32,13 @@ from vppd.spine.journal import Bounds, SqliteJournal
 from vppd.trading import Means
 
 MAX_MB = 8  # the journal's bound, less than may be configured: reached within a day
-EVERY_S = 600.0
-START = datetime(2026, 1, 1, 3, 30, tzinfo=UTC)
+EVERY_S, SAMPLES_LEAST = 600.0, 20.0
+START = datetime(2026, 1, 1, 3, 48, tzinfo=UTC)  # soon before a gate closes
 CALM = Bounds(batch_s=5.0, commit_s=5.0, keep_house_s=60.0)
 POLL_S = 1.0
 EXCHANGE_KEEPS = timedelta(days=1)  # it lives here too: weeks of its books would look like a leak
-PAIR_MW = 0.06
+LOT_MW = 0.1
+LOSSES_TAKE = 10  # of so many blocks one sale
 RULES = (
     Rule("memory", "MB", 3.0),
     Rule("objects", "thousand", 10.0),
@@ -49,13 +50,15 @@ RULES = (
 
 
 class Cycling:
-    """Sells in odd blocks at any price, buys a little more in even ones."""
+    """Sells a lot in odd blocks at any price, buys one in even ones, and a little more of these."""
 
     async def book_for(self, wanted: Wanted, within_s: float) -> Made:
         cap = wanted.setting.terms.cap_rs_per_mwh
-        sale, purchase = Bid(sells=(Pair(0.0, PAIR_MW),)), Bid(buys=(Pair(cap, PAIR_MW + 0.01),))
+        sale, purchase = Bid(sells=(Pair(0.0, LOT_MW),)), Bid(buys=(Pair(cap, LOT_MW),))
         bids: dict[Block, Bid] = {
-            block: sale if block.number % 2 else purchase for block in wanted.auction.blocks
+            block: sale if block.number % 2 else purchase
+            for block in wanted.auction.blocks
+            if block.number % LOSSES_TAKE != 1
         }
         return Made(Book(bids), "fresh", "every other block")
 
@@ -93,15 +96,19 @@ async def _live(
     rig.journal, rig.beat_s = journal, beat_s
     socket = directory / "exchange.sock"
     rig.means = Means(exchange_of(settings.market, rig.clock, socket=socket), Cycling())
-    rules = Rules(gates=settings.market.gates, rtm_final_min=0.5, kept=EXCHANGE_KEEPS)
+    gates = settings.market.gates
+    rules = Rules(gates=gates, rtm_final_min=0.5, kept=EXCHANGE_KEEPS)
     samples: list[tuple[float, Sample]] = []
-    async with SimulatedExchange(rig.clock, rules=rules, path=socket, rate_per_s=1e6), rig:
+    exchange = SimulatedExchange(rig.clock, rules=rules, path=socket, rate_per_s=1e6)
+    async with exchange, rig:
         rig.employ("journal", journal.run)
         begun_s = rig.now_s
         while rig.now_s < begun_s + seconds_s and time.monotonic() < end_s:
-            await rig.run(min(EVERY_S, seconds_s / 60.0))
+            await rig.run(min(EVERY_S, seconds_s / SAMPLES_LEAST))
             rig.proofs_s.clear()
-            samples.append((rig.now_s - begun_s, _sample(rig, directory)))
+            traded = max((int(each.order) for each in exchange.hall.placed), default=FIRST_ORDER)
+            bids = {"bids": float(traded - FIRST_ORDER)}
+            samples.append((rig.now_s - begun_s, {**_sample(rig, directory), **bids}))
     await journal.close()
     return samples
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.api_site import Rig, make_rig, open_directory, serving
+from vppd.cli.alarm_lines import orders_line
 from vppd.cli.order_lines import orders
 from vppd.core.settings_scada import OrderSettings
 from vppd.grid.order_desk import OrderDesk
@@ -84,6 +85,15 @@ async def test_orders_switched_off_are_refused_with_the_desks_reason(rig: Rig) -
     view = (await rig.get("/v1/orders"))[1]
     assert (view["enabled"], view["switched_by"]) == (False, "iec104 10.0.0.9")
     assert "vppctl order on" in orders(view)[-2]
+    status = (await rig.get("/v1/status"))[1]
+    assert status["orders"]["by"] == "iec104 10.0.0.9"
+    (line,) = orders_line(status)
+    since = status["orders"]["since"]
+    assert line == f"orders: off since {since}, by iec104 10.0.0.9; vppctl order on"
+    await rig.post("/v1/orders/switch", {"enabled": True})
+    back = (await rig.get("/v1/status"))[1]
+    assert orders_line(back) == []
+    assert back["orders"]["since"] > since
 
 
 async def test_the_operator_switches_on_what_a_master_switched_off(rig: Rig) -> None:

@@ -14,8 +14,9 @@ import pytest
 from tests.bms_rig import Ear, Lawicel, shipped, until
 from vppd.core.model import Point, UnitId
 from vppd.field.bms import CanCounters
-from vppd.field.drivers import can as driver
-from vppd.field.drivers.can import CanBus, CanDownError, arguments, drain, open_interface, overhear
+from vppd.field.drivers import can_port as driver
+from vppd.field.drivers.can import CanBus, overhear
+from vppd.field.drivers.can_port import CanDownError, arguments, drain, open_interface
 from vppd.spine.clock import SystemClock
 
 CLOCK = SystemClock()
@@ -401,7 +402,7 @@ async def test_acknowledgements_do_not_end_a_turn(tmp_path: Path) -> None:
             assert more is False
             await asyncio.sleep(0.005)
         assert [bytes(each.data) for each in messages] == [PACK[1]]
-        await asyncio.to_thread(driver.close_interface, opened.bus)
+        await asyncio.to_thread(driver.close_interface, opened)
 
 
 async def test_a_closed_interface_is_given_back(tmp_path: Path) -> None:
@@ -411,6 +412,6 @@ async def test_a_closed_interface_is_given_back(tmp_path: Path) -> None:
             open_interface, arguments("slcan", str(adapter.path), 500_000, 115_200)
         )
         adapter.unplug()
-        await asyncio.to_thread(driver.close_interface, opened.bus)
+        await asyncio.to_thread(driver.close_interface, opened)
         with pytest.raises(CanDownError):
             drain(opened, CanCounters())

@@ -64,19 +64,41 @@ def test_check_of_no_directory_exits_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"date,block,power_kw\n2026-01-01,97,5\n", "plan.csv:2: warning: block: '97'"),
-        (b"\xff", "plan.csv: warning: schedule cannot be read: not UTF-8 text"),
-        (None, "plan.csv: warning: schedule cannot be read: No such file"),
+        (b"date,block,power_kw\n2026-01-01,97,5\n", "plan.csv:2: block: '97'"),
+        (b"nonsense\n", "plan.csv:1: header 'nonsense'; it is date,block,power_kw"),
+        (b"\xff", "plan.csv: cannot be read: not UTF-8 text"),
     ],
 )
-def test_a_wrong_schedule_warns_and_starts(tmp_path: Path, text: bytes | None, words: str) -> None:
+def test_a_broken_schedule_is_an_error_that_says_what_applies(
+    tmp_path: Path, text: bytes, words: str
+) -> None:
     written(tmp_path, market="schedule: plan.csv\n")
-    if text is not None:
-        (tmp_path / "plan.csv").write_bytes(text)
+    (tmp_path / "plan.csv").write_bytes(text)
+    result = vppd("check", "--config", str(tmp_path))
+    assert result.exit_code == 1
+    first, second, last = result.stdout.splitlines()
+    assert first.startswith(words)
+    assert second.startswith("plan.csv: warning: not used as it is: a vppd that runs keeps the")
+    assert "0 kW but for orders, operators and droop" in second
+    assert last == f"{tmp_path}: 1 unit, 1 PMU, mode simulation: 1 error, 1 warning"
+
+
+def test_a_schedule_that_is_not_there_is_a_warning_that_says_what_applies(tmp_path: Path) -> None:
+    written(tmp_path, market="schedule: plan.csv\n")
     result = vppd("check", "--config", str(tmp_path))
     assert result.exit_code == 0
-    assert words in result.stdout
-    assert result.stdout.endswith("fine, 1 warning\n")
+    first, last = result.stdout.splitlines()
+    assert first.startswith(
+        "plan.csv: warning: not there, so nothing is scheduled: units give 0 kW"
+    )
+    assert last.endswith("fine, 1 warning")
+
+
+def test_a_schedule_that_nobody_follows_is_not_judged(tmp_path: Path) -> None:
+    trading = "enabled: true\nschedule: plan.csv\nexchange: {kind: sheet}\n"
+    written(tmp_path, market=trading)
+    (tmp_path / "plan.csv").write_text("nonsense\n")
+    assert "plan.csv" not in vppd("check", "--config", str(tmp_path)).stdout
 
 
 def test_explain_prints_the_reference() -> None:

@@ -584,7 +584,8 @@ def test_what_is_not_possible_is_refused(site: process_site.Site) -> None:
     ("words_", "code", "said"),
     [
         (("B9",), 2, "there is no unit B9"),
-        (("A", "--hold", "1s"), 2, "5s to 5m"),
+        (("A", "--hold", "1s"), 2, "--hold 1s: a step is held for 5s to 5m"),
+        (("A", "--settle", "soon"), 2, "--settle soon: a time is 90s, 15m"),
         (("A", "--hold", "soon"), 2, "a time is 90s"),
         (("A", "--power-kw", "-5"), 2, "--power-kw"),
         (("A", "--socket", "/nowhere"), 3, "vppd is not running"),

@@ -437,7 +437,7 @@ def test_a_misspelt_file_is_noticed() -> None:
     [
         ("rated_power_kw", '"5"', "write it without quotes"),
         ("rated_power_kw", "true", "true is wrong"),
-        ("rated_power_kw", "null", "nothing is wrong"),
+        ("rated_power_kw", "null", "has no value"),
         ("rated_power_kw", "[5]", "a list is wrong"),
         ("rated_power_kw", "{a: 5}", "a mapping is wrong"),
         ("rated_power_kw", "1e999", "a number"),

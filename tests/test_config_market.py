@@ -33,6 +33,16 @@ ERRORS: list[tuple[dict[str, str], str, str]] = [
         "market.battery.soc_min_pct",
         "60 is not below soc_max_pct 60",
     ),
+    (
+        market("rtm_terms: {step_mw: 0.01}"),
+        "market.rtm_terms.step_mw",
+        "0.01 times exchange.quantity_out_factor 10 is no whole number",
+    ),
+    (
+        market("exchange: {kind: simulated, price_out_factor: 0.5}\nproducts: [rtm]"),
+        "market.exchange.price_out_factor",
+        "1 times exchange.price_out_factor 0.5 is no whole number",
+    ),
 ]
 
 
@@ -54,6 +64,8 @@ def test_a_broken_rule_is_one_error_at_its_key(files: dict[str, str], key: str, 
         HARDWARE | market("exchange: {kind: sheet}"),
         HARDWARE | market("exchange: {kind: simulated, url: 'http://127.0.0.1:8000'}"),
         market("battery: {soc_min_pct: 59, soc_max_pct: 60}"),
+        market("rtm_terms: {step_mw: 0.01}\nproducts: [dam]"),
+        market("exchange: {kind: sheet}\nrtm_terms: {step_mw: 0.01}"),
     ],
 )
 def test_what_keeps_the_rules_is_no_error(files: dict[str, str]) -> None:

@@ -111,6 +111,40 @@ ERRORS: list[tuple[dict[str, str], str]] = [
         },
         "units[1].bms.interface",
     ),
+    (
+        {
+            "field.yaml": FIELD
+            + f"    bms: {{dbc: vpp-bms, {CAN}}}\n"
+            + f"  - {{{SECOND}id: B, {LINK},"
+            + f" bms: {{dbc: vpp-bms, {CAN}, id_offset: 512, bitrate: 125000}}}}\n"
+        },
+        "units[1].bms.bitrate",
+    ),
+    (
+        {
+            "field.yaml": FIELD
+            + f"    bms: {{dbc: vpp-bms, {CAN}, serial_baudrate: 921600}}\n"
+            + f"  - {{{SECOND}id: B, {LINK}, bms: {{dbc: vpp-bms, {CAN}, id_offset: 512}}}}\n"
+        },
+        "units[1].bms.channel",
+    ),
+    (
+        {
+            "field.yaml": FIELD
+            + f"  - {{{SECOND}id: B, modbus: {{profile: toy, serial: /tmp/tty1}}}}\n"
+            + f"  - {{{SECOND}id: C,"
+            + " modbus: {profile: toy, serial: /tmp/tty1, unit_id: 2, parity: E}}\n"
+        },
+        "units[2].modbus.parity",
+    ),
+    (
+        {
+            "field.yaml": FIELD
+            + f"  - {{{SECOND}id: B, modbus: {{profile: toy, serial: /tmp/can0}},"
+            + f" bms: {{dbc: vpp-bms, {CAN}}}}}\n"
+        },
+        "units[1].bms.channel",
+    ),
     (meter("profile: eastron-sdm630, host: 192.168.1.9"), "meter.host"),
     (meter("profile: eastron-sdm603, host: 127.0.0.9"), "meter.profile"),
     (meter("profile: eastron-sdm630"), "meter.host"),

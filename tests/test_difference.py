@@ -9,6 +9,7 @@ from tests.site_rig import site_settings, with_safety
 from vppd.core.difference import differences
 from vppd.core.settings import DroopSettings
 from vppd.core.settings_mqtt import MqttSettings
+from vppd.reload.places import key_of_owner, key_of_part, placed
 from vppd.reload.rules import LIVE, RESTART_ONLY, refusals
 
 SITE = site_settings()
@@ -58,5 +59,41 @@ def test_what_needs_a_restart_says_so_and_why() -> None:
     assert len({each.what for each in RESTART_ONLY}) == len(RESTART_ONLY)
     assert "role" not in LIVE, "what nobody said how to take over is refused"
     assert list(refusals(SITE, replace(SITE, role="aggregator"))) == [
-        "role: it is settled at the start; restart needed"
+        "vppd.yaml: role: it is settled at the start; restart needed"
     ]
+
+
+def test_a_refusal_names_file_and_key() -> None:
+    other = replace(SITE, site=replace(SITE.site, id="other"))
+    (why,) = refusals(SITE, other)
+    assert why.startswith("vppd.yaml: site.id: rows, topics")
+    simulated = replace(SITE, mode="simulation")
+    renamed = tuple(
+        replace(unit, energy_kwh=999.0) if unit.id in {"B", "C"} else unit
+        for unit in simulated.units
+    )
+    (why,) = refusals(simulated, replace(simulated, units=renamed))
+    assert why.startswith("field.yaml: units.B, units.C: simulated devices (")
+    all_of_them = tuple(replace(unit, energy_kwh=999.0) for unit in simulated.units)
+    (why,) = refusals(simulated, replace(simulated, units=all_of_them))
+    assert why.startswith("field.yaml: units.A, units.B, units.C and 1 more: simulated")
+
+
+def test_places_are_those_of_the_files() -> None:
+    owners = ("A", "meter", "input:fire", "pmu:one")
+    assert [placed([key_of_owner(each)]) for each in owners] == [
+        "field.yaml: units.A",
+        "field.yaml: meter",
+        "field.yaml: interlock_inputs.fire",
+        "grid.yaml: pmu.one",
+    ]
+    parts = ("scada", "metrics", "market", "schedule", "region", "pmu one")
+    assert [placed([key_of_part(each)]) for each in parts] == [
+        "grid.yaml: scada",
+        "vppd.yaml: metrics",
+        "market.yaml: market",
+        "market.yaml: market.schedule",
+        "vppd.yaml: aggregator",
+        "grid.yaml: pmu.one",
+    ]
+    assert placed(["units", "mqtt"]) == "field.yaml: units, vppd.yaml: mqtt"

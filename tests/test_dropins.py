@@ -233,7 +233,9 @@ def test_files_come_and_go_with_the_devices(tmp_path: Path) -> None:
     options = ("--dir", folder, "--config", tmp_path / "etc")
     api = "api: {viewers: v}\n"
     site(tmp_path, units(SERIAL % ("/dev/ttyUSB1", 1), TCP % "10.0.0.1"), api)
-    assert run(*options, "--check").exit_code == 1
+    looked = run(*options, "--check")
+    assert looked.exit_code == 1
+    assert "in place of --check: --write" in looked.output
     assert not folder.exists(), "a look changes nothing"
     done = run(*options, "--write")
     assert done.exit_code == 0, done.output
@@ -242,7 +244,8 @@ def test_files_come_and_go_with_the_devices(tmp_path: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o644}
     again = run(*options, "--write")
     assert (again.exit_code, again.output) == (0, "")
-    assert run(*options, "--check").exit_code == 0
+    looked = run(*options, "--check")
+    assert (looked.exit_code, looked.output) == (0, "")
     site(tmp_path, units(TCP % "10.0.0.2"), api)
     assert "no longer needed" in run(*options, "--check").output
     assert run(*options, "--write").exit_code == 0
@@ -260,6 +263,7 @@ def test_what_the_operator_wrote_stays(tmp_path: Path) -> None:
     done = run("--config", where, "--dir", folder, "--write")
     assert "ip.conf: was not made here and is kept" in done.output
     assert {path.name: path.read_text() for path in folder.iterdir()} == own
+    assert "--write" not in run("--config", where, "--dir", folder, "--check").output
 
 
 def test_a_configuration_with_errors_makes_nothing(tmp_path: Path) -> None:

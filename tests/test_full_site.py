@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from tests.process_site import Daemon, Json, Site, until, write_grid
+from vppd import config
 from vppd.cli.scene import free_ports
+from vppd.cli.survey import live_sheets
 from vppd.cli.wire import Reply
 from vppd.cli.wire import ask as daemon_ask
 
@@ -188,10 +190,10 @@ TABLE = (
     Row("interlock_silent", "A", "interlock_silent", STOP, STOP, target="door"),
     Row("bms_limits", "B", "bms_limit", STOP, STOP, {"charge_max_a": 0.0, "discharge_max_a": 0.0}),
     Row("bms_forbid", "C", "bms_forbids", STOP, STOP),
-    Row("bms_silence", "A", "reading_stale", STOP, STOP),
-    Row("bms_silence", "C", "reading_stale", STOP, STOP),
-    Row("can_down", "D", "reading_stale", STOP, STOP),
-    Row("silence", "A", "reading_stale", STOP, STOP),
+    Row("bms_silence", "A", "link_lost", STOP, STOP),
+    Row("bms_silence", "C", "link_lost", STOP, STOP),
+    Row("can_down", "D", "link_lost", STOP, STOP),
+    Row("silence", "A", "link_lost", STOP, STOP),
     Row("silence", "B", "link_lost", STOP, STOP, target="B/inverter"),
     Row("meter_silence", "A", "connection", STOP, STOP, target="meter"),
 )
@@ -301,6 +303,20 @@ def test_the_curves_of_an_inverter_are_shown_and_changed_by_an_operator(site: Si
 
 def ask_daemon(site: Site, route: str, body: Json) -> Reply:
     return daemon_ask(str(site.daemon.socket), "POST", route, body)
+
+
+def test_a_survey_that_does_not_see_the_daemon_leaves_its_lines_alone(site: Site) -> None:
+    settings = config.load(site.config).settings
+    assert settings is not None
+    sheets = {sheet.device: sheet for sheet in live_sheets(settings, running=False)}
+    held = {f"{name}/bms": f"slcan {site.directory}/can{name in 'CD':d}" for name in NAMES}
+    held |= dict.fromkeys(("B/controller", "D"), f"{site.directory}/tty0")
+    for name, where in held.items():
+        (remark,) = sheets[name].remarks
+        assert remark.text == f"{where}: in use by another program (a running vppd?)"
+        assert remark.remedy == "ask it with --socket, or stop it"
+    others = {name for name, sheet in sheets.items() if "in use" in str(sheet.remarks)}
+    assert others == held.keys()
 
 
 def test_a_full_site_stops_at_zero_and_gives_its_inverters_back(site: Site) -> None:

@@ -15,6 +15,7 @@ from vppd.core.asset import Asset
 from vppd.core.envelope import intersect
 from vppd.core.model import Limit, Point, Quality, Reading, Snapshot
 from vppd.field.interlocks import ALARM_ONLY, RULES, needs
+from vppd.field.interlocks_ramp import power_ramp
 from vppd.field.rule import Look, Notes, Verdict
 
 UTC_NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -32,7 +33,7 @@ class Eyes:
         self.quality: dict[Point, Quality] = {}
         self.age_s: dict[Point, float] = {}
         self.now_s = 1000.0
-        self.frequency_kw = 0.0
+        self.told_kw = 0.0
         self.notes: dict[Code, Notes] = {}
         self.verdicts: Mapping[Code, Verdict] = {}
 
@@ -52,7 +53,7 @@ class Eyes:
         """One more instant, these values changed; the rest stay as they were."""
         self.now_s += after_s
         self.values.update({Point(name): value for name, value in values.items()})
-        look = Look(self.snapshot(), self.unit, self.frequency_kw)
+        look = Look(self.snapshot(), self.unit, self.told_kw)
         said = {}
         for rule in RULES:
             if rule.applies(self.unit):
@@ -681,12 +682,60 @@ def test_power_that_moves_too_fast_is_told_about(sign: float) -> None:
     assert eyes.look(0.5).verdicts == {}
 
 
-def test_droop_may_ramp() -> None:
+@pytest.mark.parametrize("lag_s", [0.1, 0.5, 2.5])
+@pytest.mark.parametrize("power_kw", [60.0, -60.0])
+def test_power_that_follows_what_it_was_told_is_no_ramp(power_kw: float, lag_s: float) -> None:
+    """Up by droop, and down by a stop: at once, as the gate may, but seen later."""
     eyes = Eyes()
     for _ in range(6):
         eyes.look(0.5)
-    eyes.frequency_kw = 40.0
-    assert eyes.look(0.5, power_kw=40.0).verdicts == {}
+    for told_kw in (power_kw, 0.0):
+        eyes.told_kw = told_kw
+        for _ in range(round(lag_s / 0.1)):
+            assert eyes.look().verdicts == {}
+        eyes.look(power_kw=told_kw)
+        for _ in range(40):
+            assert eyes.look().verdicts == {}
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_power_beyond_what_it_was_told_is_told_about(sign: float) -> None:
+    eyes = Eyes()
+    for _ in range(6):
+        eyes.look(0.5)
+    eyes.told_kw = sign * 20.0
+    eyes.look(0.5, power_kw=sign * 70.0)
+    assert eyes.verdicts[Code.POWER_RAMP].value == pytest.approx(25.0)
+    for _ in range(20):
+        eyes.look(0.5)
+    assert eyes.look(0.5, power_kw=-sign * 40.0).said(Code.POWER_RAMP), "and the other way"
+    for _ in range(20):
+        eyes.look(0.5)
+    assert eyes.look(0.5, power_kw=sign * 20.0).verdicts == {}, "back to where it should be"
+
+
+@given(st.lists(st.floats(-100.0, 100.0), min_size=1, max_size=30), st.integers(0, 24))
+@settings(deadline=None)
+def test_who_only_follows_what_it_was_told_never_ramps(
+    steps_kw: list[float], lag_ticks: int
+) -> None:
+    """Whatever it is told, each for 0.3 s, seen by a poll every 0.5 s and up to 2.4 s late."""
+    unit = asset()
+    notes: Notes = ()
+    told_kw = [0.0] * 30 + [each for each in steps_kw for _ in range(3)] + [0.0] * 30
+    for tick in range(30, len(told_kw)):
+        polled = tick - tick % 5
+        at_s, now_s = 1000.0 + polled / 10.0, 1000.0 + tick / 10.0
+        power = Reading(B1, Point.POWER_KW, told_kw[polled - lag_ticks], at_s, MAX_AGE_S)
+        now = Snapshot(now_s, UTC_NOW, {(B1, Point.POWER_KW): power})
+        verdict, notes = power_ramp(Look(now, unit, told_kw[tick]), notes)
+        assert verdict is None
+
+
+def test_notes_of_an_older_power_ramp_are_left() -> None:
+    eyes = Eyes()
+    eyes.notes[Code.POWER_RAMP] = (999.0, 0.0, 999.5, 0.0)
+    assert eyes.look(power_kw=50.0).verdicts == {}
 
 
 def test_an_allowed_ramp_is_not_told_about() -> None:

@@ -153,6 +153,14 @@ def test_journald_gets_fields_it_can_be_asked_for(journald: tuple[socket.socket,
     assert got[b"MESSAGE"].startswith(b"link_lost unit=B1")
 
 
+def test_who_asks_for_a_unit_finds_its_devices_too(journald: tuple[socket.socket, str]) -> None:
+    server, path = journald
+    for unit, found in (("B1/bms", {b"B1/bms", b"B1"}), ("B1", {b"B1"}), ("site", {b"site"})):
+        outlet(path).emit("warning", "link_lost", {"unit": unit})
+        lines = server.recv(65536).split(b"\n")
+        assert {line[10:] for line in lines if line.startswith(b"VPPD_UNIT=")} == found
+
+
 def test_a_message_too_large_for_a_datagram_goes_as_a_file(
     journald: tuple[socket.socket, str],
 ) -> None:

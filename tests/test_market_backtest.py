@@ -183,7 +183,7 @@ def test_rows_that_cannot_be_used_are_told_and_the_day_rests(tmp_path: Path) -> 
     assert json.loads(answer.stdout)["days"] == 3
     missing = ran(tmp_path / "none.csv")
     assert missing.exit_code == 1
-    assert "No such file" in missing.output
+    assert "no such file" in missing.output
 
 
 def test_the_battery_of_the_definition_is_the_default() -> None:

@@ -159,7 +159,9 @@ async def test_an_interlock_that_is_new_is_heard_before_it_counts_and_else_refus
         silent = replace(fire_input(), id="gas")
         silent = replace(silent, modbus=replace(silent.modbus, host="10.0.1.98"))
         verdict = await rig.reload(replace(FOUR, interlock_inputs=(fire_input(), silent)))
-        assert [each.split(":")[:2] for each in verdict.errors] == [["input", "gas"]]
+        assert [each.split(": ")[:3] for each in verdict.errors] == [
+            ["field.yaml", "interlock_inputs.gas", "does not answer"]
+        ]
         assert rig.house.gate.shut_by is None
         await rig.reloaded(FOUR)
         await rig.run(2.0)
@@ -186,7 +188,7 @@ async def test_half_broken_is_refused_whole_with_every_reason() -> None:
         tasks = {each.name for each in rig.tasks()}
         verdict = await rig.reload(new)
         words = " / ".join(verdict.errors)
-        for part in ("site.id", "mode", "scada: "):
+        for part in ("vppd.yaml: site.id: ", "vppd.yaml: mode: ", "grid.yaml: scada: "):
             assert part in words
         assert {each.key for each in verdict.changes} >= {"site.id", "units.D", "droop.droop_pct"}
         assert {each.name for each in rig.tasks()} == tasks

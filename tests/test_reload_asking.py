@@ -218,3 +218,20 @@ def test_what_it_is_asked_twice_at_once_it_does_once(tmp_path: Path) -> None:
             assert not rig.told("D", since_s)
 
     run_virtual(main())
+
+
+def test_a_broken_schedule_is_refused_and_one_that_is_not_there_is_not(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with FileRig(tmp_path) as rig:
+            schedule = rig.directory / "schedule.csv"
+            (rig.directory / "market.yaml").write_text("schedule: schedule.csv\n")
+            schedule.write_text("date,block,power_kw\n2026-01-01,97,60\n")
+            verdict = await rig.reloader.ask("tester", dry_run=False)
+            (only,) = verdict.errors
+            assert only.startswith("schedule.csv:2: block: '97'")
+            assert rig.house.settings.market.schedule is None
+            schedule.unlink()
+            assert (await rig.reloader.ask("tester", dry_run=False)).errors == ()
+            assert rig.house.settings.market.schedule == "schedule.csv"
+
+    run_virtual(main())

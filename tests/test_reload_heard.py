@@ -38,7 +38,9 @@ async def test_an_interlock_moved_to_where_nobody_answers_stops_nobody() -> None
         await rig.run(4.0)
         since_s, rows = rig.now_s, len(rig.rows())
         verdict = await rig.reload(moved("10.0.9.9"))
-        assert [each.split(":")[:2] for each in verdict.errors] == [["input", "fire"]]
+        assert [each.split(": ")[:3] for each in verdict.errors] == [
+            ["field.yaml", "interlock_inputs.fire", "does not answer"]
+        ]
         await rig.run(3.0)
         assert min(told_kw(rig, since_s)) > 14.0, "nobody was stopped"
         assert not rig.journaled("input:fire", Code.INTERLOCK_SILENT, rows)
@@ -83,7 +85,7 @@ async def test_a_meter_moved_to_where_nobody_answers_changes_nothing() -> None:
         await rig.run(4.0)
         since_s, rows = rig.now_s, len(rig.rows())
         verdict = await rig.reload(replace(FOUR, meter=replace(METER_AT, host="10.0.9.9")))
-        assert [each.split(":")[0] for each in verdict.errors] == [METER]
+        assert [each.split(": ")[:2] for each in verdict.errors] == [["field.yaml", "meter"]]
         await rig.run(3.0)
         assert min(told_kw(rig, since_s)) > 14.0, "nobody was held back"
         assert not rig.journaled(METER, Code.LINK_LOST, rows)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from vppd.cli.braille import HIGH, WIDE, dots, joined, scale, signs
 from vppd.cli.live import Screen, changed
+from vppd.cli.long_lines import laid
 from vppd.cli.screen import Sample, history, picture
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
@@ -99,6 +100,58 @@ def test_what_matters_is_on_80_by_24() -> None:
     assert "9.5" in units[0]
     assert "-100..+100" in units[0]
     assert re.search(r"and \d+ more: \d+ running", text)
+
+
+REASONS = ["soc_low", "reading_stale", "temperature_high", "droop_damping", "interlock_silent"]
+
+
+def test_what_is_too_long_ends_after_a_word() -> None:
+    crowd = view(16, 9)
+    crowd["units"][3]["bound_by"] = REASONS
+    text = "an answer that is much longer than what a screen can show in one line of it is cut"
+    crowd["alarms"] = [{**each, "text": text} for each in crowd["alarms"]]
+    crowd["base_source"] = "operator:somebody"
+    lines = shown(crowd)
+    assert len(lines) == 24
+    (unit,) = [line for line in lines if line.startswith("B3 ")]
+    assert unit.endswith(" soc_low reading_stale…")
+    *alarms, last = [line for line in lines if "link_lost B" in line]
+    ends = [re.search(r" (\w+)…$", each) for each in alarms]
+    ends.append(re.search(r" (\w+)…  \(and \d more\)$", last))
+    assert all(end is not None and end[1] in text.split() for end in ends), [*alarms, last]
+    assert any(line.endswith("base +40.0 operator") for line in lines)
+    long = shown({**crowd, "sentence": "x" * 99})[1]
+    assert long == "x" * 78 + "…", "a word that is longer than that is cut"
+
+
+def test_what_is_too_long_goes_on_where_a_row_is_free() -> None:
+    few = view(2, 1)
+    few["units"][1]["bound_by"] = REASONS
+    few["sentence"] = "owe +40.0 kW; " + ", ".join(f"B{n} bound by room" for n in range(8))
+    few["alarms"][0]["text"] = "no answer within a second, and none in the ten seconds before it"
+    lines = shown(few, height=30)
+    assert len(lines) <= 30
+    assert all(len(line) <= 79 for line in lines)
+    assert not [line for line in lines if "…" in line]
+    whole = " ".join(" ".join(lines).split())
+    for words in (few["sentence"], " ".join(REASONS), few["alarms"][0]["text"]):
+        assert words in whole, (words, lines)
+    assert lines[2].startswith("    room, B4"), "the second row of the sentence"
+
+
+@given(
+    st.text(st.characters(categories=["L", "N", "P"]) | st.just(" "), max_size=60),
+    st.integers(3, 40),
+    st.integers(0, 4),
+)
+def test_no_row_is_too_wide_and_no_word_is_lost_where_there_is_room(
+    text: str, width: int, free: int
+) -> None:
+    rows = laid([Text(text)], width, free)
+    assert len(rows) <= 1 + free
+    assert all(row.cell_len <= width for row in rows)
+    if not any(row.plain.endswith("…") for row in rows):
+        assert "".join("".join(row.plain for row in rows).split()) == "".join(text.split())
 
 
 def test_the_unknown_is_a_question_mark() -> None:

@@ -201,6 +201,46 @@ def test_a_schedule_is_delivered_and_fades_out_when_its_task_dies(tmp_path: Path
     _schedule(tmp_path)
 
 
+def _schedule_alarm(rig: SiteRig) -> str:
+    standing = rig.house.alarms.standing()
+    return next((each.text for each in standing if each.code is Code.SCHEDULE_FAILED), "")
+
+
+@virtual
+async def _broken_schedule(directory: Path) -> None:
+    file = directory / "schedule.csv"
+    market = _market(directory, "2026-01-01,23,80", "2026-01-01,24,80")
+    aside = file.rename(directory / "aside.csv")
+    settings = site_settings(market=market, config_dir=str(directory))
+    async with SiteRig(settings, start=datetime(2026, 1, 1, 0, 1, tzinfo=UTC)) as rig:
+        await rig.until(lambda: bool(_schedule_alarm(rig)), within_s=4.0)
+        assert _schedule_alarm(rig).endswith(
+            "schedule.csv: no such file or directory; nothing is scheduled: 0 kW but for orders,"
+            " operators and droop"
+        )
+        aside.rename(file)
+        await rig.until(lambda: abs(rig.sum_kw() - 80.0) < ALL_RESOLUTIONS_KW, within_s=12.0)
+        assert not _schedule_alarm(rig)
+        good = file.read_text()
+        file.write_text("nonsense\n")
+        await rig.until(lambda: bool(_schedule_alarm(rig)), within_s=4.0)
+        assert _schedule_alarm(rig).startswith("schedule.csv:1: header 'nonsense'")
+        assert _schedule_alarm(rig).endswith("; the schedule read before stays in force")
+        await rig.always(lambda: rig.sum_kw() > 79.0, for_s=30.0)
+        file.write_text(good)
+        await rig.until(lambda: not _schedule_alarm(rig), within_s=4.0)
+        file.rename(aside)
+        await rig.until(lambda: bool(_schedule_alarm(rig)), within_s=4.0)
+        aside.rename(file)
+        await rig.until(lambda: not _schedule_alarm(rig), within_s=4.0)
+
+
+def test_a_broken_schedule_says_what_applies_and_one_that_comes_back_is_read(
+    tmp_path: Path,
+) -> None:
+    _broken_schedule(tmp_path)
+
+
 # --- limits ---
 
 

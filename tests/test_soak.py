@@ -56,13 +56,15 @@ def test_the_slope_of_a_line_is_its_slope_however_many_points() -> None:
 def test_a_little_of_a_day_on_virtual_time(capsys: pytest.CaptureFixture[str]) -> None:
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=memory) as directory:
-        samples = soak_virtual.lived(Path(directory), 12.0, 0.4, 20.0)
+        samples = soak_virtual.lived(Path(directory), 500.0, 0.4, 600.0, units=2)
     assert len(samples) > 1
     told("little", soak_virtual.RULES, samples)
     assert "journal, MB" in capsys.readouterr().out
     assert samples[-1][1]["late_ticks"] == 0.0
     assert samples[-1][1]["ticks"] - samples[0][1]["ticks"] < 2.6 * (samples[-1][0] - samples[0][0])
-    assert samples[-1][1]["descriptors"] == samples[0][1]["descriptors"]
+    descriptors = [each["descriptors"] for _, each in samples]
+    assert max(descriptors) - min(descriptors) <= 4.0  # links of the exchange that come and go
+    assert samples[-1][1]["bids"] > 0.0, "a site that trades"
 
 
 def test_a_little_of_an_hour_in_real_time(tmp_path: Path) -> None:

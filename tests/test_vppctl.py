@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import sqlite3
@@ -21,11 +22,11 @@ import pytest_asyncio
 
 from tests.api_site import UNITS, Rig, make_rig, open_directory, serving, until
 from vppd.cli import tables, vppctl, words
-from vppd.cli.alarm_crowd import gathered
 from vppd.cli.values import duration_s
 from vppd.core.alarms import Code
 from vppd.core.model import LinkChange, Point
 from vppd.field.sunspec.curves import CurveKind
+from vppd.northbound.history import SELECTS
 from vppd.record import DecisionLog
 from vppd.spine.clock import SystemClock
 from vppd.spine.journal import SqliteJournal
@@ -93,7 +94,8 @@ async def test_status_is_one_screen_that_tells_the_truth(bench: Bench) -> None:
     assert units["B2"][1:6] == ["stopped", "+0.0", "+0.0", "+0.0", "?"], "blind: no discharge"
     assert units["B3"][1:5] == ["tripped", "+0.0", "+0.0", "+0.0"]
     assert units["B3"][-1] == "over_temperature"
-    assert "EMERGENCY over_temperature B3: 61.0 °C (since 20" in said.out
+    tripped = r"EMERGENCY over_temperature B3 at \d\d:\d\d:\d\d IST \([\d.]+ s ago\): 61.0 °C"
+    assert re.search(tripped, said.out), "not as if it were so now"
     assert "IST" in said.out, "times are the site's"
     assert "    inspect, then reset" in lines
     assert lines[-1].startswith("ticks 0, late 0, lag p99")
@@ -177,7 +179,9 @@ async def test_stop_and_reset(bench: Bench) -> None:
     def shut() -> bool:
         return gate.shut_by is not None
 
-    await bench.says("disable B1")
+    said = await bench.says("disable B1")
+    assert "disabled: B1 by " in said.out
+    assert "latched" not in said.out
     assert gate.latches.disabled(B1)
     await bench.says("enable B1")
     assert not gate.latches.disabled(B1)
@@ -191,6 +195,20 @@ async def test_stop_and_reset(bench: Bench) -> None:
     assert "still latched: B2: emergency_stop" in said.out
     await bench.says("reset B2")
     assert gate.latches.all() == ()
+
+
+def test_events_say_nothing_twice_and_who_did_it() -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as rows:
+        rows.execute('CREATE TABLE trip (at, scope, code, action, text, "by")')
+        made = [("61 C", "vppd"), ("by a (uid 1)", "a (uid 1)"), ("pressed by a", "b"), ("", "a")]
+        for at, (text, by) in enumerate(made):
+            rows.execute("INSERT INTO trip VALUES (?, 'B1', 'c', 'trip', ?, ?)", (at, text, by))
+        rows.execute("CREATE TABLE command (at, unit, verb, user, verdict, text)")
+        rows.execute("INSERT INTO command VALUES (0, 'B1', 'enable', 'a', 'accepted', '')")
+        trips = [row[4] for row in rows.execute(SELECTS["trip"] + " ORDER BY at")]
+        commands = [row[4] for row in rows.execute(SELECTS["command"])]
+    assert trips == ["61 C; by vppd", "by a (uid 1)", "pressed by a; by b", "by a"]
+    assert commands == ["accepted"]
 
 
 async def test_droop_on_and_off(bench: Bench) -> None:
@@ -422,26 +440,6 @@ def test_the_kinds_of_curves_are_those_of_the_inverter() -> None:
     assert [kind.value for kind in CurveKind] == list(vppctl.KINDS)
 
 
-def alarm(code: str, text: str, unit: str = "B1", age_s: float = 1.0) -> dict[str, Any]:
-    return {"code": code, "unit": unit, "level": "critical", "text": text, "age_s": age_s}
-
-
-def test_a_blind_unit_is_one_alarm_of_the_screen() -> None:
-    others = [alarm("link_lost", "silent for 3.1 s", "B1/bms"), alarm("soc_low", "9.0 %")]
-    blind = [
-        alarm("pack_under_voltage", "pack_v stale"),
-        alarm("over_current", "pack_a stale", age_s=2.0),
-        alarm("soc_high", "pack_a stale"),
-    ]
-    (one, *rest) = gathered([blind[0], *others, *blind[1:]])
-    assert (one["code"], one["unit"], one["age_s"]) == ("reading_stale", "B1", 2.0)
-    assert one["text"] == "3 rules have no value: pack_v, pack_a"
-    assert rest == others
-    assert gathered(blind[:2]) == blind[:2], "few are shown as they are"
-    apart = [*blind[:2], alarm("soc_high", "pack_a stale", "B2")]
-    assert gathered(apart) == apart, "each unit for itself"
-
-
 async def test_power_of_a_units_own_plan_is_not_idle(bench: Bench) -> None:
     await bench.says(f"power {B1} 40")
     await bench.rig.beat(60)
@@ -508,7 +506,8 @@ async def test_release_and_power_factor_are_words_of_the_command(bench: Bench) -
     bench.rig.actuators[B1].releases = True
     said = await bench.says("release B1")
     assert said.out.startswith("release B1: done")
-    assert "latched: B1: released by " in said.out
+    assert "released: B1 by " in said.out
+    assert "until `vppctl enable B1`" in said.out
     assert (await bench.says("enable B1")).out == "enable B1: done\n"
     said = await bench.says("--json power B2 40 --pf 0.8 --leading")
     assert said.json()["plan"]["reactive_kvar"] == pytest.approx(-30.0)

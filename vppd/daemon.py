@@ -216,7 +216,9 @@ class Daemon:
             house = self._known_house()
             if house.decision is not None:
                 gate = house.gate
-                self._notifier.status(sentence(house.decision, gate.decisions, gate.shut_by))
+                lost = house.alarms.units(Code.LINK_LOST)
+                told = sentence(house.decision, gate.decisions, gate.shut_by, lost)
+                self._notifier.status(told)
                 late = house.heartbeat.lag()
                 text = f"{late.late} of {late.count} ticks late"
                 settled = late.count > SETTLED_TICKS  # a start is not judged

@@ -92,7 +92,7 @@ class Parts:
                 self._new[name] = each, each.make()
                 self._new[name][1].check()
             except (ValueError, OSError) as error:
-                wrong.append(f"{name}: {error}")
+                wrong.append(f"{name}: {getattr(error, 'strerror', None) or error}")
         gone = (name for name in self._running if name not in wanted or name in self._new)
         self._old = {name: self._running[name] for name in gone}
         return wrong
@@ -160,7 +160,7 @@ class Parts:
             if take is not None:
                 await take()
         except OSError as error:
-            return f"{name}: {error}"
+            return f"{name}: {error.strerror or error}"
         return None
 
     def _begin(self, part: Part) -> None:

@@ -29,8 +29,12 @@ _PLAIN = EvidenceSettings()
 
 
 def clamps_json(clamps: Iterable[Clamp]) -> str:
-    """Clamps as [[code, before_kw, after_kw, detail], ...]."""
-    rows = [[each.why, _kw(each.before_kw), _kw(each.after_kw), each.detail] for each in clamps]
+    """Those clamps that count, as [[code, before_kw, after_kw, detail], ...]."""
+    rows = [
+        [each.why, _kw(each.before_kw), _kw(each.after_kw), each.detail]
+        for each in clamps
+        if each.counts
+    ]
     return json.dumps(rows, separators=(",", ":")) if rows else "[]"
 
 

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vppd.cli.backtest_command import BATTERY
+from vppd.cli.market_commands import COLUMNS
+from vppd.cli.words import told
 from vppd.market.prices import PriceHistory, PricesError, parse
 from vppd.market.solving.backtest import Bids, Case, Day, Result, days_to_walk, result_of, walk
 from vppd.market.solving.forecast.ladder import Rung
@@ -141,7 +143,11 @@ def _history(path: Path) -> PriceHistory:
     """Prices of a file; rows that cannot be used are told on standard error."""
     try:
         read = parse(path.read_text(encoding="utf-8"), path.name)
-    except (OSError, UnicodeDecodeError, PricesError) as error:
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{path}: not UTF-8 text; {COLUMNS}") from error
+    except OSError as error:
+        raise click.ClickException(f"{told(error)}; {COLUMNS}") from error
+    except PricesError as error:
         raise click.ClickException(str(error)) from error
     for line, what in read.faults[:FAULTS_SHOWN]:
         click.echo(f"{path.name}:{line}: {what}", err=True)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from vppd.cli.last_rows import open_read_only
 from vppd.cli.wire import DaemonAbsent, fetch
+from vppd.cli.words import told
 
 BLOTTED = "(a credential)"
 _KEY = r"""["']?[\w-]*(?:password|passphrase|token|secret|api_key)[\w-]*["']?[ ]*:"""
@@ -39,6 +40,7 @@ VIEWS = ("event", "command", "trip", "violation", "setpoint", "site")
 ROWS_MAX = 50_000
 TARGETS = ("status", "units", "alarms", "frequency", "campus")
 KEPT_OUT = "credentials"
+UNREADABLE = "unreadable"
 CONFIG = (".yaml", ".yml", ".dbc", ".csv")
 
 
@@ -52,9 +54,10 @@ class Places:
     credentials: Sequence[Path]  # folders: what their files say is blotted out everywhere
 
 
-def bundle(file: Path, places: Places, last_s: float, tell: Callable[[str], None]) -> None:
-    """Write the bundle with so much of the past; no existing file is touched. Raises OSError."""
-    blot = blotter(places)
+def bundle(file: Path, places: Places, last_s: float, tell: Callable[[str], None]) -> int:
+    """Write the bundle with so much of the past; no existing file is touched. How many files of
+    recorded decisions are in it. Raises OSError."""
+    blot, recordings = blotter(places), 0
     with file.open("xb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as tar:
         now = datetime.fromtimestamp(os.fstat(raw.fileno()).st_mtime, UTC)
         begin = now - timedelta(seconds=last_s)
@@ -67,12 +70,14 @@ def bundle(file: Path, places: Places, last_s: float, tell: Callable[[str], None
             add(f"config/{name}", text)
         add("daemon.json", json.dumps(daemon(places.socket), indent=1))
         for name, lines in journal(places.state / "journal.db", begin):
-            tell(f"journal: {name}")
+            tell(f"journal: {json.loads(lines)['error'] if name == UNREADABLE else name}")
             add(f"journal/{name}.jsonl", lines)
         for path in recorded(places.state / "recorder", begin):
             tell(f"recorder: {path.name}")
             with contextlib.suppress(FileNotFoundError):  # the oldest may go at any moment
                 _add(tar, f"recorder/{path.name}", path.read_bytes(), now)
+                recordings += 1
+    return recordings
 
 
 def about(now: datetime) -> dict[str, object]:
@@ -146,8 +151,10 @@ def journal(path: Path, begin: datetime) -> Iterator[tuple[str, str]]:
         with contextlib.closing(open_read_only(path)) as rows:
             for view in VIEWS:
                 yield view, _rows(rows, view, begin)
-    except (sqlite3.Error, OSError) as error:
-        yield "unreadable", json.dumps({"error": f"{path}: {error}"})
+    except sqlite3.Error as error:
+        yield UNREADABLE, json.dumps({"error": f"{path}: {error}"})
+    except OSError as error:
+        yield UNREADABLE, json.dumps({"error": told(error)})
 
 
 def recorded(folder: Path, begin: datetime) -> Iterable[Path]:

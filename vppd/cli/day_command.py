@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import click
 
 from vppd.cli.report.options import give, output_option, state_option, zone_option
+from vppd.cli.words import told
 
 
 @click.command("day")
@@ -31,7 +32,7 @@ def day_command(
     try:
         give(day_report(state, chosen, zone, form, _progress), output)
     except (OSError, LookupError) as error:
-        raise click.ClickException(str(error.args[0] if error.args else error)) from error
+        raise click.ClickException(told(error)) from error
     finally:
         _progress("")
 

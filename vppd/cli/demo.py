@@ -38,14 +38,24 @@ PAUSE = threading.Event()  # never set: a pause that a signal ends
 def main() -> None:
     """Run the scene to its end or until interrupted, then tell what happened."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.split("\n")[0])
-    parser.add_argument("--seconds", type=float, default=DEFAULT_S, help="length of the scene")
-    parser.add_argument("--keep", type=Path, help="use and keep this directory")
+    parser.add_argument(
+        "--seconds", type=float, default=DEFAULT_S, help=f"length of the scene ({DEFAULT_S:g})"
+    )
+    parser.add_argument(
+        "--keep", type=Path, help="use and keep this directory: configuration, journal, log"
+    )
     arguments = parser.parse_args()
     if arguments.seconds < 20.0:  # noqa: PLR2004
         parser.error("--seconds: the scene needs at least 20")
-    with contextlib.ExitStack() as stack:
+    for each in (signal.SIGINT, signal.SIGTERM):  # also where a script started it
+        signal.signal(each, signal.default_int_handler)
+    with contextlib.ExitStack() as stack, contextlib.suppress(KeyboardInterrupt):
         directory = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        sys.exit(play(directory, arguments.seconds))
+        code = play(directory := directory.resolve(), arguments.seconds)
+        if arguments.keep:
+            report = f"{_command('vppd')} report day --state {directory / 'state'}"
+            print(f"\nkept in {directory}: {report} > day.html")
+        sys.exit(code)
 
 
 def play(directory: Path, length_s: float) -> int:
@@ -58,6 +68,7 @@ def play(directory: Path, length_s: float) -> int:
     write_trace(config / "trace.csv", when)
     socket = directory / "vppd.sock"
     log = directory / "vppd.log"
+    last: Json = {}
     with log.open("w") as errors:
         daemon = subprocess.Popen(  # noqa: S603  our own interpreter
             [
@@ -70,8 +81,10 @@ def play(directory: Path, length_s: float) -> int:
             if not _started(daemon, socket):
                 print(f"the daemon did not start; its last words:\n{log.read_text()[-2000:]}")
                 return 1
-            print(f"vppd runs; look at it with: vppctl --socket {socket} status", flush=True)
-            last = _watch(daemon, socket, when.silent_s, when.back_s, length_s)
+            look = f"{_command('vppctl')} --socket {socket} top"
+            with contextlib.suppress(KeyboardInterrupt):
+                print(f"vppd runs; look at it with: {look}", flush=True)
+                last = _watch(daemon, socket, when.silent_s, when.back_s, length_s, look)
         finally:
             daemon.send_signal(signal.SIGTERM)
             code = daemon.wait(timeout=30)
@@ -98,15 +111,25 @@ def _status(socket: Path) -> Json | None:
         return None
 
 
+def _command(name: str) -> Path:
+    """A command that can be pasted into any terminal; those of a checkout are on no PATH."""
+    return Path(sys.executable).absolute().with_name(name)
+
+
 def _watch(
-    daemon: "subprocess.Popen[bytes]", socket: Path, silent_s: float, back_s: float, length_s: float
+    daemon: "subprocess.Popen[bytes]",
+    socket: Path,
+    silent_s: float,
+    back_s: float,
+    length_s: float,
+    look: str,
 ) -> Json:
-    """Show the site while the scene plays; the last status seen."""
+    """Show the site while the scene plays, and how to look closer; the last status seen."""
     started_s = CLOCK.now_s()
     faults = socket.with_name("plant.sock")
     done: set[str] = set()
     last: Json = {}
-    with contextlib.suppress(KeyboardInterrupt), _screen() as show:
+    with contextlib.suppress(KeyboardInterrupt), _screen(look) as show:
         while daemon.poll() is None:
             at_s = CLOCK.now_s() - started_s
             if at_s >= length_s:
@@ -134,13 +157,16 @@ def _order(plant: Path, payload: Json) -> None:
 
 
 @contextlib.contextmanager
-def _screen() -> Iterator[Callable[[float, Json], None]]:
+def _screen(look: str) -> Iterator[Callable[[float, Json], None]]:
     """A live screen on a terminal, else a line every few seconds."""
     if not sys.stdout.isatty():
         yield _Lines().show
         return
     with Live(auto_refresh=False, screen=True) as live:
-        yield lambda _, status: live.update(Text("\n".join(_picture(status))), refresh=True)
+        foot = ["", f"look closer from another terminal: {look}", "Ctrl-C ends the scene"]
+        yield lambda _, status: live.update(
+            Text("\n".join([*_picture(status), *foot])), refresh=True
+        )
 
 
 def _picture(status: Json) -> list[str]:

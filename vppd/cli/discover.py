@@ -11,9 +11,11 @@ from vppd import config as configuration
 from vppd.config import ConfigError
 from vppd.core.bms import BmsProfile
 from vppd.core.profile import DeviceProfile
-from vppd.field.drivers.can import CanDownError
+from vppd.field.drivers.can_port import CanDownError, CanHeldError
+from vppd.field.drivers.hold import IN_USE
 from vppd.field.drivers.modbus import Endpoint
 from vppd.field.survey.draft import BusSeen, Draft, draft, seen_lines
+from vppd.field.survey.remarks import ASK_BY_CTL_OR_STOP
 from vppd.field.survey.scan import Device, scan_can, scan_hosts, scan_line
 from vppd.field.survey.targets import ALL_IDS, USUAL_IDS, can_of, hosts_of, spread
 from vppd.spine.clock import SystemClock
@@ -139,6 +141,8 @@ def discovered(
         _tell(f"looking, read-only, at {many} for unit ids {spread(wanted.ids)}")
     try:
         page, devices, buses = look(wanted, known, _tell)
+    except CanHeldError as held:
+        raise OSError(f"{can}: {IN_USE}: {ASK_BY_CTL_OR_STOP}") from held
     except CanDownError as down:
         raise OSError(f"{can}: {down}") from down
     for text in ["", *told(devices, buses)]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from vppd import config as configuration
+from vppd.cli.words import told
 from vppd.config.openings import DROP_INS, Host, Openings, credential_names, openings_of
 
 MADE = "# Made by `vppd dropins`"
@@ -235,7 +236,7 @@ def dropins_command(
             click.echo(reason, err=True)
         raise click.ClickException("no drop-in was made") from error
     except OSError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(told(error)) from error
     for text in by_hand:
         click.echo(f"not derived: {text}", err=True)
     if not (writes or checks):
@@ -254,8 +255,11 @@ def _tell(changes: Mapping[str, str], folder: Path, *, written: bool) -> None:
     }
     for name, what in changes.items():
         click.echo(f"{folder / name}: {words[what]}")
-    if written and {"write", "remove"} & set(changes.values()):
-        click.echo("in force after: systemctl daemon-reload && systemctl restart vppd")
+    if not {"write", "remove"} & set(changes.values()):
+        return
+    if not written:
+        click.echo("to make them so, in place of --check: --write")
+    click.echo("in force after: systemctl daemon-reload && systemctl restart vppd")
 
 
 def _wanted(directory: Path, called: Path | None = None) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -10,6 +10,7 @@ from typing import TextIO
 import click
 
 from vppd.cli.report.options import directory, file, state_option
+from vppd.cli.words import told
 
 _moment = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 
@@ -59,7 +60,7 @@ def export_command(
             progress,
         )
     except OSError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(told(error)) from error
     _tell("")
     for name, count in counts.items():
         click.echo(f"{into / name}.{suffix}: {count} rows")
@@ -84,7 +85,7 @@ def backup_command(target: Path, state: Path) -> None:
         with closing(open_read_only(source)) as journal:
             size = backup(journal, target, progress)
     except (OSError, sqlite3.Error) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(told(error)) from error
     _tell("")
     click.echo(f"{target}: {size / 1e6:.1f} MB, checked")
 
@@ -129,8 +130,10 @@ def verify_command(
         _tell("")
         click.echo(f"BROKEN: {broken}", err=True)
         sys.exit(1)
-    except (OSError, sqlite3.Error) as error:
-        raise click.ClickException(f"{state}: {error}") from error
+    except sqlite3.Error as error:
+        raise click.ClickException(f"{state / 'journal.db'}: {error}") from error
+    except OSError as error:
+        raise click.ClickException(told(error)) from error
     _tell("")
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(walked.entries.items()))
     click.echo(

@@ -11,6 +11,7 @@ from vppd.cli.words import number, span, table
 WAIT_S = 1.0
 ROWS = 5
 LOOK_BACK_S = 86400
+WHERE_ELSE = "`--state DIR` says where vppd keeps its journal"
 
 _NOW = "CAST((julianday('now') - 2440587.5) * 86400 AS REAL)"
 _AGE = f"{_NOW} - at / 1e6"
@@ -89,7 +90,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     """Read-only, and without a trace: a journal that was closed well has no -wal file and does not
     change, and SQLite would leave files beside it if it were not told so. Raises sqlite3.Error."""
     if not path.exists():
-        raise OSError(f"there is no {path}")
+        raise OSError(f"there is no {path}: {WHERE_ELSE}")
     closed_well = not path.with_name(path.name + "-wal").exists()
     how = "&immutable=1" if closed_well else ""
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{how}", uri=True, timeout=WAIT_S)

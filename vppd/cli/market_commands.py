@@ -5,7 +5,9 @@ from pathlib import Path
 import click
 
 from vppd.cli.report.options import file, state_option
+from vppd.cli.words import told
 
+COLUMNS = "PRICES is CSV with datetime (start of the block, IST) and price (Rs/MWh)"
 SOCKET = "/run/vppd/vppd.sock"
 
 
@@ -30,12 +32,19 @@ def import_command(prices: Path, product: str, area: str, socket: Path, state: P
 
     try:
         found = work.read(prices)
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{prices}: not UTF-8 text; {COLUMNS}") from error
+    except OSError as error:
+        raise click.ClickException(f"{told(error)}; {COLUMNS}") from error
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    try:
         known = list(work.prices_of(found.history))
         if doubt := work.doubt_of(found.history):
             click.echo(f"{prices}: warning: {doubt}", err=True)
         where = work.imported(known, product, area, prices.name, socket, state)
     except (OSError, ValueError, work.NotImported) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(told(error)) from error
     for line, text in found.faults:
         click.echo(f"{prices}:{line}: {text}", err=True)
     days = found.history.days

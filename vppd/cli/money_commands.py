@@ -8,6 +8,7 @@ import click
 
 from vppd.cli.report.market_figures import Optimum
 from vppd.cli.report.options import file, format_option, give, output_option, state_option
+from vppd.cli.words import told
 
 _area = click.option("--area", help="bid area of the prices, where there are several")
 _battery = click.option(
@@ -51,7 +52,7 @@ def market_command(
                 output,
             )
     except (OSError, LookupError) as error:
-        raise click.ClickException(str(error.args[0] if error.args else error)) from error
+        raise click.ClickException(told(error)) from error
 
 
 @click.command("cerc")
@@ -81,7 +82,7 @@ def cerc_command(
             reports.quarter_report(state, first, form, area=area, optimum=_optimum(battery)), output
         )
     except (OSError, LookupError) as error:
-        raise click.ClickException(str(error.args[0] if error.args else error)) from error
+        raise click.ClickException(told(error)) from error
 
 
 @click.command("audit")
@@ -110,9 +111,12 @@ def audit_command(
         elif begin is None or end is None or end < begin:
             raise click.UsageError("--from and --to, in this order; or --verify")
         else:
-            give(audit.audit_text(state, begin.date(), end.date()), output)
+            text = audit.audit_text(state, begin.date(), end.date())
+            give(text, output)
+            if not text:
+                click.echo("no bid, result, command or settlement in these days", err=True)
     except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(told(error)) from error
 
 
 @click.command("settle", short_help="Settle metered blocks by a deviation rule.")
@@ -137,7 +141,7 @@ def settle_command(rule: str, rules: bool, rows: Path | None) -> None:
     try:
         sys.exit(settle_rows(rule, rows))
     except OSError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(told(error)) from error
 
 
 def _optimum(battery: str | None) -> Optimum | None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 
 from vppd.cli.replay import Difference, Ears, Span, recorded_in, replay
+from vppd.cli.words import told
 from vppd.spine.clock import SystemClock
 
 PROGRESS_S = 2.0
+WHERE_ELSE = "`--state DIR` says where vppd records, or give a BUNDLE of `vppctl bundle`"
 
 
 def run(words: Sequence[str], state: Path, changes: Sequence[str], *, each: bool) -> int:
@@ -17,21 +19,28 @@ def run(words: Sequence[str], state: Path, changes: Sequence[str], *, each: bool
     place, moments = state, list(words)
     if moments and Path(moments[0]).is_file():
         place = Path(moments.pop(0))
+    elif moments and Path(moments[0]).is_dir():
+        raise click.UsageError(f"{moments[0]} is a directory: --state {moments[0]}")
     if len(moments) > 2:  # noqa: PLR2004  FROM and TO
         raise click.UsageError(f"{moments[2]}: after FROM and TO nothing more is known")
     begin, end = (*map(_moment, moments), None, None)[:2]
+    if not place.exists():
+        raise click.ClickException(f"there is no {place}: {WHERE_ELSE}")
     lines, pace = Lines(each=each), Pace(SystemClock().now_s)
     ears = Ears(lines.take, lambda text: click.echo(text, err=True), pace.tell)
     try:
         with recorded_in(place) as found:
+            recorded = bool(found)
             played = replay(found, Span(begin, end), [_change(text) for text in changes], ears)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(told(error)) from error
+    if not recorded:
+        raise click.ClickException(f"{place}: nothing is recorded there: {WHERE_ELSE}")
     lines.end()
     if not played.ticks:
-        click.echo(f"{place}: nothing was recorded then", err=True)
+        click.echo(f"{place}: no tick was recorded then", err=True)
     click.echo(f"{played.ticks} ticks, {played.differing} differences")
     return int(bool(played.differing or played.damaged or not played.ticks))
 
@@ -104,8 +113,8 @@ def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        hint = "a time is 2026-11-22T18:30:00Z; a bundle is a file"
-        raise click.UsageError(f"{text}: {hint}") from error
+        hint = "and a time is 2026-11-22T18:30:00Z"
+        raise click.UsageError(f"there is no file {text}, {hint}") from error
     if moment.tzinfo is None:
         raise click.UsageError(f"{text}: of which zone? 2026-11-22T18:30:00Z or +05:30")
     return moment

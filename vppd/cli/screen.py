@@ -12,8 +12,9 @@ from itertools import groupby
 
 from rich.text import Text
 
-from vppd.cli.alarm_crowd import gathered
 from vppd.cli.braille import Dots, dots, joined, scale, signs
+from vppd.cli.long_lines import laid, shortened
+from vppd.cli.unit_table import measured_kw
 from vppd.cli.wire import Json
 from vppd.cli.words import UNKNOWN, localised, number, span
 
@@ -61,7 +62,7 @@ def picture(
     view: Json, zone: str, samples: Sequence[Sample], width: int, height: int
 ) -> list[Text]:
     """At most `height` lines of at most `width` signs."""
-    alarms = gathered(view["alarms"])
+    alarms: list[Json] = view["alarms"]
     rest = height - TEXT_ROWS
     plot_rows = min(PLOT_MAX, max(PLOT_MIN, rest // 4))
     if rest < 2 * PLOT_MIN + 2:
@@ -69,18 +70,15 @@ def picture(
     rest -= 2 * plot_rows
     most_alarms = max(1, min(len(alarms), 1 + max(0, rest) // 3))
     unit_rows = max(1, rest + 1 - most_alarms)
-    lines = [_head(view, zone, width), Text(str(view["sentence"]))]
-    if plot_rows:
-        lines += _plots(view, samples, width, plot_rows)
-    lines += [
-        _market_line(view),
-        *_units(view["units"], unit_rows),
-        *_alarms(alarms, most_alarms),
-        _foot(view),
-    ]
-    for line in lines:
-        line.truncate(width)
-    return lines[:height]
+    head, sentence = _head(view, zone, width), Text(str(view["sentence"]))
+    plots = _plots(view, samples, width, plot_rows) if plot_rows else []
+    words = [_market_line(view), *_units(view["units"], unit_rows)]
+    words += _alarms(alarms, most_alarms, width)
+    free = height - len([head, sentence, *plots, *words]) - 1
+    above = laid([sentence], width, free)
+    below = laid(words, width, free + 1 - len(above))
+    fixed = [shortened(line, width) for line in (head, *plots, _foot(view))]
+    return [fixed[0], *above, *fixed[1:-1], *below, fixed[-1]][:height]
 
 
 # ---- lines ----------------------------------------------------------------------------------
@@ -198,16 +196,26 @@ def _frequency_side(view: Json) -> list[Text]:
 
 
 def _power_side(view: Json) -> list[Text]:
+    source = str(view["base_source"] or "").partition(":")[0]  # who exactly: see the sentence
     return [
         Text(f"owed {number(view['owed_kw']):>11} kW", "yellow"),
         Text(f"measured {number(view['measured_kw']):>7} kW", "green"),
         Text(f"setpoints {number(view['cleared_kw']):>6} kW"),
-        Text(f"base {number(view['base_kw'])} {view['base_source'] or ''}"),
+        Text(f"base {number(view['base_kw'])} {source}"),
         Text(f"droop {number(view['droop_kw'])}, owed {number(view['droop_owed_kw'])}"),
     ]
 
 
 def _market_line(view: Json) -> Text:
+    """What is traded, and that orders are not taken."""
+    line = _trade(view)
+    orders = view.get("orders")
+    if orders and not orders["enabled"]:
+        line.append(f"; orders off by {orders['by'] or 'configuration'}", "yellow")
+    return line
+
+
+def _trade(view: Json) -> Text:
     market = view.get("market")
     if not market or not market.get("enabled"):
         return Text(f"market: not traded; the base is of {view['base_source'] or 'nobody'}", "dim")
@@ -250,27 +258,38 @@ def _unit(each: Json, wide: int) -> Text:
     may = f"{room['low_kw']:+.0f}..{room['high_kw']:+.0f}" if room else UNKNOWN
     line = Text(f"{str(each['id'])[:wide]:{wide}} ")
     line.append(f"{state:9}", COLOURS.get(state, ""))
+    power_kw, unread = measured_kw(each), ""
+    if power_kw is None and each.get("read_age_s") is not None:
+        unread = f" (read {span(each['read_age_s'])} ago)"
     line.append(
-        f" {number(each['power_kw']):>7} {number(each['setpoint_kw']):>7} {may:>15}"
-        f" {number(each['soc_pct'], '.1f'):>6}  {' '.join(each['bound_by']) or '-'}"
+        f" {number(power_kw):>7} {number(each['setpoint_kw']):>7} {may:>15}"
+        f" {number(each['soc_pct'], '.1f'):>6}  {' '.join(each['bound_by']) or '-'}{unread}"
     )
     return line
 
 
-def _alarms(alarms: Sequence[Json], rows: int) -> list[Text]:
+def _alarms(alarms: Sequence[Json], rows: int, width: int) -> list[Text]:
     if not alarms:
         return [Text("no alarms", "green")]
     shown = alarms if len(alarms) <= rows else alarms[: max(1, rows)]
     lines = [
         Text.assemble(
             (f"{each['level']} {each['code']}", LEVELS.get(str(each["level"]), "")),
-            f" {each['unit']} {span(each['age_s'])}: {each['text']}",
+            f" {each['unit']}{_said(each)}",
         )
         for each in shown
     ]
     if len(shown) < len(alarms):
-        lines[-1].append(f"  (and {len(alarms) - len(shown)} more)", "bold")
+        more = Text(f"  (and {len(alarms) - len(shown)} more)", "bold")
+        lines[-1] = shortened(lines[-1], max(1, width - more.cell_len)) + more
     return lines
+
+
+def _said(alarm: Json) -> str:
+    """What it says now, where that is known, else what it said when it was raised."""
+    age = span(alarm["age_s"])
+    now = alarm.get("now")
+    return f" {age} ago: {alarm['text']}" if now is None else f" {age}: {now}"
 
 
 def _foot(view: Json) -> Text:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vppd.core.alarms import MEANINGS, Code
+from vppd.core.model import SEEN_KW
 
 FULL = 0.9  # of what is owed counts as answered
 US_PER_S = 1e6
@@ -116,8 +117,10 @@ def _clamps(rows: sqlite3.Connection) -> str:
     """For how long each cause cut something, over units and site."""
     lasted_s: dict[str, float] = defaultdict(float)
     for source in (
+        # a unit may be bound by who cut nothing: its share was made smaller before
         "SELECT at, unit, clamps_json FROM setpoint",
-        "SELECT at, '', clamps_json FROM site",
+        f"""SELECT at, '', (SELECT json_group_array(json(j.value)) FROM json_each(clamps_json) AS j
+            WHERE abs((j.value ->> 1) - (j.value ->> 2)) >= {SEEN_KW}) FROM site""",  # noqa: S608
     ):
         last: dict[str, tuple[int, list[str]]] = {}
         for at, unit, text in rows.execute(source + " ORDER BY at"):

@@ -4,18 +4,25 @@
 import textwrap
 from collections.abc import Callable, Iterable
 
-from vppd.cli.alarm_crowd import gathered
+from vppd.cli.alarm_lines import alarm_lines, orders_line
 from vppd.cli.capability_lines import capability_lines
 from vppd.cli.journal_words import journal_lines, journal_words
-from vppd.cli.unit_table import owner_lines, reactive_line, unit_sections
+from vppd.cli.unit_table import (
+    measured_kw,
+    owner_lines,
+    reactive_line,
+    unit_sections,
+    unread,
+)
 from vppd.cli.wire import Json
-from vppd.cli.words import UNKNOWN, codes, number, span, table
+from vppd.cli.words import UNKNOWN, codes, number, span, table, time_of
 
 _CAPACITY = (
     *("rated_power_kw", "energy_kwh", "available_discharge_kw", "available_charge_kw"),
     *("available_discharge_kwh", "available_charge_kwh"),
 )
 CALM = frozenset({"ready", "running"})
+HELD = frozenset({"disabled", "released"})  # by an operator
 UNITS_MAX = 20
 CALM_KW = 0.05
 WIDTH = 79
@@ -34,9 +41,9 @@ def status(view: Json) -> list[str]:
     if view.get("shut_by"):
         lines.append(f"SHUT: {view['shut_by']}")
     lines += textwrap.wrap(str(view["sentence"]), WIDTH, subsequent_indent="    ")
-    lines += [_frequency_line(view), ""]
+    lines += [_frequency_line(view), *orders_line(view), ""]
     lines += _unit_table(view["units"], crowd=True)
-    lines += [*meter_line(view.get("meter")), "", *_alarm_lines(gathered(view["alarms"]))]
+    lines += [*meter_line(view.get("meter")), "", *alarm_lines(view["alarms"])]
     lines += [_plan_line(each) for each in view.get("plans", [])]
     ticks = view["ticks"]
     lines.append(
@@ -79,7 +86,7 @@ def unit(view: Json) -> list[str]:
     ]
     lines += table(("point", "value", "quality", "age"), rows, "lrlr")
     lines += ["", *_limit_lines(view["limits"])]
-    lines += [f"latched: {_latch_words(each)}" for each in view["latched"]]
+    lines += [_held_line(each, "latched") for each in view["latched"]]
     lines += [f"differs: {text}" for text in view["mismatches"]]
     if view.get("plan"):
         lines.append(_plan_line(view["plan"]))
@@ -135,7 +142,7 @@ def frequency(view: Json) -> list[str]:
 
 def alarms(view: Json) -> list[str]:
     """Standing alarms with what to do."""
-    return _alarm_lines(view["alarms"])
+    return alarm_lines(view["alarms"])
 
 
 def violations(view: Json) -> list[str]:
@@ -204,13 +211,13 @@ def why(view: Json) -> list[str]:
             f"droop {number(site.get('droop_owed_kw'))} at "
             f"{number(site.get('frequency_hz'), '.3f')} Hz ({site.get('source') or 'no source'})",
         ),
-        *(("site cut", _cut_words(each)) for each in site.get("clamps") or []),
+        *((_cut_word(each, "site "), _cut_words(each)) for each in site.get("clamps") or []),
         (
             "asked",
             f"{number(view['asked_kw'])} kW of {view['unit']}: base {number(view['base_kw'])}, "
             f"frequency {number(view['frequency_kw'])}; {number(view['asked_kvar'])} kvar",
         ),
-        *(("cut", _cut_words(each)) for each in view["clamps"]),
+        *((_cut_word(each), _cut_words(each)) for each in view["clamps"]),
         ("got", f"{number(view['got_kw'])} kW, {number(view['got_kvar'])} kvar"),
         ("write", _outcome_words(view)),
         ("read back", f"{number(view['read_back_kw'])} kW{_verdict_words(view.get('read_back'))}"),
@@ -261,7 +268,7 @@ def acted(view: Json) -> list[str]:
     if view.get("command") == "reset" and not view["reset"]:
         lines = [f"nothing was latched on {view['unit']}"]
     held = "still latched" if view.get("command") in {"reset", "enable"} else "latched"
-    lines += [f"{held}: {_latch_words(each)}" for each in view.get("latched", [])]
+    lines += [_held_line(each, held) for each in view.get("latched", [])]
     if "note" in view:
         lines.append(str(view["note"]))
     return lines
@@ -269,8 +276,14 @@ def acted(view: Json) -> list[str]:
 
 def problem(view: Json) -> list[str]:
     """Why it was refused."""
-    lines = [str(view.get("detail") or view.get("title") or "refused")]
-    return lines + [f"  {error}" for error in view.get("errors", [])]
+    detail = str(view.get("detail") or view.get("title") or "refused")
+    errors = view.get("errors", [])
+    listed = "; ".join(errors)  # as a detail ends that tells them all
+    if listed and detail.endswith(listed):
+        if len(errors) == 1:
+            return [detail]
+        detail = detail.removesuffix(listed).rstrip()
+    return [detail, *(f"  {error}" for error in errors)]
 
 
 # ---- parts ----------------------------------------------------------------------------------
@@ -296,7 +309,7 @@ def _unit_table(lines: list[Json], *, crowd: bool) -> list[str]:
             str(each["state"]),
             number(each.get("asked_kw")),
             number(each["setpoint_kw"]),
-            number(each["power_kw"]),
+            number(measured_kw(each)),
             number(each["soc_pct"], ".1f"),
             codes(each["bound_by"]),
         )
@@ -304,22 +317,9 @@ def _unit_table(lines: list[Json], *, crowd: bool) -> list[str]:
     ]
     head = ("unit", "state", "asked kW", "setpoint", "measured", "soc %", "bound by")
     text = table(head, rows, "llrrrrl") if rows else []
+    text += [f"{each['id']}: {unread(each)}" for each in shown if unread(each)]
     if len(shown) < len(lines):
         text.append(f"{len(lines) - len(shown)} more units: vppctl units")
-    return text
-
-
-def _alarm_lines(lines: list[Json]) -> list[str]:
-    if not lines:
-        return ["no alarms"]
-    text: list[str] = []
-    for each in lines:
-        text.append(
-            f"{str(each['level']).upper()} {each['code']} {each['unit']}: {each['text']} "
-            f"(since {each['since']}, {span(each['age_s'])})"
-        )
-        if each.get("remedy"):
-            text.append(f"    {each['remedy']}")
     return text
 
 
@@ -346,9 +346,12 @@ def _source_words(site: Json) -> str:
 def _plan_line(each: Json) -> str:
     how = f", {each['strategy']}" if each.get("strategy") else ""
     kvar = f", {number(each['reactive_kvar'])} kvar" if each.get("reactive_kvar") else ""
+    left_s = each["expires_in_s"]
+    # an operator's plan has an end; the others are leases, renewed while who asks is there
+    ends = "ends in" if each["priority"] == "operator" else "unless renewed ends in"
     return (
-        f"plan {each['unit']} {number(each['power_kw'])} kW{kvar}{how} by {each['source']} for "
-        f"{span(each['expires_in_s'])} (until {each['expires_at']})"
+        f"plan {each['unit']} {number(each['power_kw'])} kW{kvar}{how} by {each['source']}, {ends} "
+        f"{span(left_s)} (at {time_of(each['expires_at'], left_s)})"
     )
 
 
@@ -373,18 +376,35 @@ def _capacity(capacity: Json) -> tuple[str, ...]:
     return tuple(number(capacity[name], ".1f") for name in _CAPACITY)
 
 
+def _cut_word(each: Json, whose: str = "") -> str:
+    return f"{whose}cut" if each["before_kw"] != each["after_kw"] else f"{whose}held"
+
+
 def _cut_words(each: Json) -> str:
     words = ": ".join(filter(None, (str(each.get("text") or ""), str(each.get("detail") or ""))))
+    if each["before_kw"] == each["after_kw"]:
+        return f"{each['code']} at {number(each['after_kw'])} kW  {words}"
     return f"{each['code']} {number(each['before_kw'])} -> {number(each['after_kw'])} kW  {words}"
 
 
 def _rule_words(each: Json) -> str:
-    value, limit = number(each["value"], ".4g"), number(each["limit"], ".4g")
-    return f"{each['rule']} {each['level']} {each['action']}: {each['text']} ({value}, {limit})"
+    device = f"{each['device']} " if each.get("device") else ""
+    said = f"{each['rule']} {each['level']} {each['action']}: {device}{each['text']}"
+    if each["value"] is None:
+        return said
+    return f"{said} ({number(each['value'], '.4g')}, {number(each['limit'], '.4g')})"
 
 
 def _latch_words(each: Json) -> str:
     return f"{each['scope']}: {each['code']} {each['text']} since {each['since']}"
+
+
+def _held_line(each: Json, word: str) -> str:
+    """A trip, or what an operator did to a unit, which no reset undoes."""
+    if each["code"] not in HELD:
+        return f"{word}: {_latch_words(each)}"
+    until = f"over restarts too, until `vppctl enable {each['scope']}`"
+    return f"{each['code']}: {each['scope']} {each['text']} since {each['since']}, {until}"
 
 
 def _outcome_words(view: Json) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator
 
 from vppd.cli.wire import Json
-from vppd.cli.words import number, span, table
+from vppd.cli.words import number, span, table, time_of
 
 CELLS_A_LINE = 8
+LOST, JUST_S = "lost", 1.0
 COUNTS = ("requests", "replies", "refused", "no_reply", "bad_reply", "reconnects", "writes")
 
 
@@ -18,6 +19,22 @@ def unit_sections(view: Json) -> list[str]:
     if view["devices"]:
         lines += [*_devices(view["devices"]), ""]
     return lines
+
+
+def measured_kw(line: Json) -> float | None:
+    """What a unit measures now: of one that is lost only what another device of it just showed."""
+    old = line["state"] == LOST and (line.get("read_age_s") or 0.0) > JUST_S
+    return None if old else line["power_kw"]
+
+
+def unread(line: Json) -> str:
+    """Since when nothing was read of a unit whose power is not known."""
+    if measured_kw(line) is not None or "read_at" not in line:
+        return ""
+    if line["read_at"] is None:
+        return "no reading yet"
+    age_s = line["read_age_s"]
+    return f"no reading since {time_of(line['read_at'], age_s)} ({span(age_s)} ago)"
 
 
 def curves(kind: str | None, view: Json) -> list[str]:

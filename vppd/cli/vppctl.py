@@ -23,6 +23,7 @@ from vppd.cli import (
     tables,
     unit_table,
 )
+from vppd.cli.parser import Parser
 from vppd.cli.values import (
     SWITCHES,
     curve_points,
@@ -33,7 +34,7 @@ from vppd.cli.values import (
     power_or_switch,
 )
 from vppd.cli.wire import DaemonAbsent, Json, Reply, ask, fetch, follow
-from vppd.cli.words import localised
+from vppd.cli.words import localised, told
 
 SOCKET = "/run/vppd/vppd.sock"
 STATE = "/var/lib/vppd"
@@ -74,16 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     keep = argparse.SUPPRESS  # so that the options work before and after the verb
     common.add_argument("--socket", default=keep, help=f"the daemon's socket (default {SOCKET})")
     common.add_argument("--state", default=keep, help=f"its state directory (default {STATE})")
     common.add_argument(
         "--json", action="store_true", default=keep, help="print the answer as JSON"
     )
-    parser = argparse.ArgumentParser(
-        "vppctl", description="Ask the running vppd and command it.", parents=[common]
-    )
+    parser = Parser("vppctl", description="Ask the running vppd and command it.", parents=[common])
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
 
     def verb(name: str, does: str, run: Callable[[Words], int]) -> argparse.ArgumentParser:
@@ -250,11 +249,15 @@ def _bundle(words: Words) -> int:
 
     places = bundle.places_of(words.config, Path(words.state), words.socket)
     try:
-        bundle.bundle(words.file, places, words.last_s, _progress)
+        recordings = bundle.bundle(words.file, places, words.last_s, _progress)
     except OSError as error:
-        print(f"vppctl: {error}", file=sys.stderr)
+        print(f"vppctl: {told(error)}", file=sys.stderr)
         return REFUSED
-    print(f"{words.file}: written; `vppd replay {words.file}` computes its decisions again")
+    if recordings:
+        print(f"{words.file}: written; `vppd replay {words.file}` computes its decisions again")
+    else:
+        where = f"{words.state} has none; `--state DIR` says where else"
+        print(f"{words.file}: written, without recorded decisions: {where}")
     return FINE
 
 

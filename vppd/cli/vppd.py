@@ -3,7 +3,7 @@
 import importlib.metadata
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,18 @@ from vppd.cli.report.options import (
     state_option,
     zone_option,
 )
+from vppd.cli.words import told
 from vppd.config import Finding, Loaded
 from vppd.core.settings import Settings
-from vppd.market import schedule
+from vppd.reload.schedule_file import with_schedule
 
 CHECKOUT = Path(__file__).parents[2]
 CONFIG_DIR = "/etc/vppd"
 SOCKET = "/run/vppd/vppd.sock"
+NO_PLANT = (
+    "nobody takes faults there: it is what `vppd sim --faults` was given, or plant.sock beside the"
+    " socket of a vppd that simulates"
+)
 
 _directory = click.Path(path_type=Path, file_okay=False)
 _file = click.Path(path_type=Path, dir_okay=False)
@@ -88,7 +93,7 @@ def sim(
             settings, trace, seed, fps, faults, words, exchange=exchange, with_parent=with_parent
         )
     except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(told(error)) from error
 
 
 @main.command(short_help="Hurt a simulated plant while it runs.")
@@ -106,8 +111,10 @@ def fault(plant: Path, clear: bool, name: str, target: str, parameters: tuple[st
 
     try:
         answer = ask_plant(plant, name, target, parameters, clear=clear)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise click.ClickException(f"{plant}: {NO_PLANT}") from error
     except (OSError, ValueError) as error:
-        raise click.ClickException(f"{plant}: {error}") from error
+        raise click.ClickException(f"{plant}: {told(error)}") from error
     if "error" in answer:
         raise click.ClickException(str(answer["error"]))
     if name == "list":
@@ -123,17 +130,16 @@ def fault(plant: Path, clear: bool, name: str, target: str, parameters: tuple[st
 @click.option("--json", "as_json", is_flag=True, help="with --live: the devices as JSON")
 @click.option("--socket", type=_file, default=SOCKET, help="with --live: where a daemon listens")
 def check(config_dir: Path, live: bool, reloads: bool, as_json: bool, socket: Path) -> None:
-    """Show everything that is wrong or odd in the configuration; exit 1 when it cannot start.
+    """Show everything that is wrong or odd in the configuration; exit 1 when anything is wrong.
 
     With --live every configured device is asked too, without writing anything; exit 1 when one of
     them is wrong. With --reload it says what `vppctl reload` and `systemctl reload` cannot change,
     and why; `vppctl reload --dry-run` asks the running daemon.
     """
-    loaded = configuration.load(config_dir)
-    findings = (*loaded.findings, *_schedule_findings(config_dir, loaded))
-    _print(findings, err=as_json)
-    click.echo(f"{config_dir}: {_verdict(loaded.settings, findings)}", err=as_json)
-    if loaded.settings is None:
+    loaded = with_schedule(config_dir, configuration.load(config_dir))
+    _print(loaded.findings, err=as_json)
+    click.echo(f"{config_dir}: {_verdict(loaded)}", err=as_json)
+    if loaded.settings is None or loaded.errors:
         sys.exit(1)
     if reloads:
         from vppd.reload.rules import RESTART_ONLY  # noqa: PLC0415 - check alone loads no layer
@@ -161,9 +167,9 @@ def commission(
     """
     from vppd.cli.commission import command as bump  # noqa: PLC0415 - check and explain need none of it
 
-    hold_s, settling_s = bump.seconds(hold), bump.seconds(settle)
+    hold_s, settling_s = bump.seconds("--hold", hold), bump.seconds("--settle", settle)
     if not bump.HOLD_MIN_S <= hold_s <= bump.HOLD_MAX_S:
-        raise click.UsageError(f"--hold {hold}: 5s to 5m")
+        raise click.UsageError(f"--hold {hold}: a step is held for 5s to 5m")
     sys.exit(
         bump.commission(
             socket,
@@ -205,7 +211,7 @@ def discover(target: str | None, serial: str | None, output: Path | None, **how:
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(told(error)) from error
 
 
 @main.group(invoke_without_command=True)
@@ -245,7 +251,7 @@ def report_event(id_: str, state: Path, timezone: str, form: str, output: Path |
     try:
         give(event_report(state, id_, _zone_of(timezone), form), output)
     except (OSError, LookupError) as error:
-        raise click.ClickException(str(error.args[0] if error.args else error)) from error
+        raise click.ClickException(told(error)) from error
 
 
 @report.command("frequency")
@@ -263,7 +269,7 @@ def report_frequency(
     try:
         give(frequency_report(state, month.date(), _zone_of(timezone), form), output)
     except OSError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(told(error)) from error
 
 
 @report.command("events")
@@ -276,7 +282,7 @@ def report_events(state: Path, timezone: str) -> None:
     try:
         lines = events_report(state, _zone_of(timezone))
     except OSError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(told(error)) from error
     for line in lines or ["no frequency events"]:
         click.echo(line)
 
@@ -306,7 +312,7 @@ def explain(key: str | None) -> None:
         for line in configuration.explain(key):
             click.echo(line)
     except KeyError as error:
-        raise click.UsageError(str(error.args[0])) from error
+        raise click.UsageError(told(error)) from error
 
 
 @main.command(short_help="Write the commented example configuration.")
@@ -324,7 +330,7 @@ def init(directory: Path) -> None:
                 file.write(example.read_bytes())
             click.echo(f"{target}: written")
     except OSError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(told(error)) from error
     click.echo(f"next: edit them, then `vppd check --config {directory}`")
 
 
@@ -341,7 +347,7 @@ def _usable(config_dir: Path) -> Settings:
     loaded = configuration.load(config_dir)
     if loaded.settings is None:
         _print(loaded.errors)
-        raise click.ClickException(f"{config_dir}: {_verdict(None, loaded.findings)}")
+        raise click.ClickException(f"{config_dir}: {_verdict(loaded)}")
     return loaded.settings
 
 
@@ -367,13 +373,15 @@ def _check_live(settings: Settings, as_json: bool, socket: Path) -> int:
     return int(any(sheet.verdict == "wrong" for sheet in sheets))
 
 
-def _verdict(settings: Settings | None, findings: Iterable[Finding]) -> str:
-    levels = [finding.level for finding in findings]
-    counts = {"error": levels.count("error"), "warning": levels.count("warning")}
-    told = [_count(number, word) for word, number in counts.items() if number]
-    if settings is not None:
-        told = [_size(settings), f"mode {settings.mode}: fine", *told]
-    return ", ".join(told)
+def _verdict(loaded: Loaded) -> str:
+    counts = {"error": len(loaded.errors), "warning": len(loaded.warnings)}
+    told = ", ".join(_count(number, word) for word, number in counts.items() if number)
+    if loaded.settings is None:
+        return told
+    about = f"{_size(loaded.settings)}, mode {loaded.settings.mode}"
+    if loaded.errors:
+        return f"{about}: {told}"
+    return f"{about}: fine" + (f", {told}" if told else "")
 
 
 def _size(settings: Settings) -> str:
@@ -382,21 +390,6 @@ def _size(settings: Settings) -> str:
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}" + ("" if number == 1 else "s")
-
-
-def _schedule_findings(config_dir: Path, loaded: Loaded) -> Iterator[Finding]:
-    """What is wrong with the schedule file: warnings, for the site runs without it."""
-    if loaded.settings is None or loaded.settings.market.schedule is None:
-        return
-    name = loaded.settings.market.schedule
-    try:
-        schedule.parse((config_dir / name).read_text(encoding="utf-8"), name)
-    except schedule.ScheduleError as wrong:
-        for line, text in wrong.faults:
-            yield Finding("warning", name, line, "", text)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        yield Finding("warning", name, 0, "", f"schedule cannot be read: {reason}")
 
 
 def _examples() -> list[Path]:

@@ -10,6 +10,14 @@ UNKNOWN = "?"
 _ISO = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
 
 
+def told(error: Exception) -> str:
+    """What went wrong, without an error's number: `nope.csv: no such file or directory`."""
+    if isinstance(error, OSError) and error.strerror:
+        reason = error.strerror[0].lower() + error.strerror[1:]
+        return f"{error.filename}: {reason}" if error.filename else reason
+    return str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
+
+
 def number(value: object, form: str = "+.1f") -> str:
     """A number, or ? when it is unknown."""
     return format(value, form) if isinstance(value, int | float) else UNKNOWN
@@ -27,6 +35,12 @@ def span(seconds: object) -> str:
             parts.append(f"{left // size} {word}")
             left %= size
     return " ".join(parts[:2])
+
+
+def time_of(text: object, age_s: object) -> str:
+    """A time as `localised` gives it; what is younger than most of a day needs no date."""
+    today = isinstance(age_s, int | float) and age_s < 72000.0  # noqa: PLR2004  20 h
+    return str(text).partition(" ")[2] if today and " " in str(text) else str(text)
 
 
 def localised(value: Any, zone: str) -> Any:

@@ -6,7 +6,7 @@ judged by the rules between keys.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def load(directory: Path) -> Loaded:
     rules = (*RULES, *GRID_RULES, *MARKET_RULES, bus_rules, aggregating, *ODDITIES)
     judge(sections, (breach for rule in rules for breach in rule(settings)))
     found = [each for document in documents.values() for each in document.in_order()]
-    found += [*findings, *_strangers(directory), *_absent(directory, settings)]
+    found += [*findings, *_strangers(directory), *_absent(directory, settings, documents)]
     found += [Finding("warning", *each) for each in shut_out_here(directory, settings)]
     fine = all(each.level == "warning" for each in found)
     return Loaded(settings if fine else None, tuple(found))
@@ -72,9 +72,12 @@ def _part(document: Document) -> dict[str, Any]:
     return validated(document, adapter_of(document.file), Settings) or {}
 
 
-def _absent(directory: Path, settings: Settings) -> Iterator[Finding]:
+def _absent(
+    directory: Path, settings: Settings, documents: Mapping[str, Document]
+) -> Iterator[Finding]:
     """Files of a site that moves real power and leaves their defaults in force."""
-    for file in ("grid.yaml", "campus.yaml") if settings.mode == "hardware" else ():
+    real = settings.mode == "hardware" and not documents["vppd.yaml"].doubts(("mode",))
+    for file in ("grid.yaml", "campus.yaml") if real else ():
         if not os.path.lexists(directory / file):
             text = "not there, so all its defaults hold; `vppd init DIR` writes one that names them"
             yield Finding("warning", file, 0, "", text)

@@ -9,6 +9,7 @@ from vppd.core.settings import Settings
 
 ENABLED: KeyPath = ("market", "enabled")
 MEMBER = ("user", "participant", "token")
+WHOLE = 1e-6  # so far from a whole number is rounding
 
 
 def _reachable(settings: Settings) -> Iterator[Breach]:
@@ -40,6 +41,29 @@ def _window(settings: Settings) -> Iterator[Breach]:
         yield broken((*at, "soc_min_pct"), text, ENABLED, (*at, "soc_max_pct"))
 
 
+def _sendable(settings: Settings) -> Iterator[Breach]:
+    """What is bid must be a whole number by the words of the exchange, or no bid ever leaves."""
+    market, exchange = settings.market, settings.market.exchange
+    if not market.enabled or exchange.kind == "sheet":
+        return
+    factors = {
+        "min_mw": "quantity_out_factor",
+        "step_mw": "quantity_out_factor",
+        "tick_rs_per_mwh": "price_out_factor",
+    }
+    for product in market.products:
+        for name, factor_name in factors.items():
+            value = getattr(getattr(market, f"{product}_terms"), name)
+            factor = getattr(exchange, factor_name)
+            if abs(value * factor - round(value * factor)) > WHOLE:
+                at: KeyPath = ("market", f"{product}_terms", name)
+                text = (
+                    f"{value:g} times exchange.{factor_name} {factor:g} is no whole number:"
+                    " the exchange could not be told"
+                )
+                yield broken(at, text, ("market", "exchange", factor_name), ENABLED)
+
+
 def _odd_trading(settings: Settings) -> Iterator[Breach]:
     """Trading that is allowed and may not be meant."""
     market, exchange = settings.market, settings.market.exchange
@@ -54,16 +78,16 @@ def _odd_trading(settings: Settings) -> Iterator[Breach]:
         yield Breach("warning", text, ((*at, "portfolio"), (*at, "area")))
     if settings.mode == "hardware" and settings.meter is None:
         text = "no site meter: blocks are accounted by what units measure of themselves"
-        yield Breach("warning", text, (ENABLED,))
+        yield Breach("warning", text, (ENABLED, ("meter",), ("mode",)))
     forecast = market.forecast
     if forecast.load and forecast.load.unit == SITE and settings.meter is None:
         text = "no site meter tells the load: constant_kw is all that is foreseen"
-        yield Breach("warning", text, (("market", "forecast", "load"), ENABLED))
+        yield Breach("warning", text, (("market", "forecast", "load"), ENABLED, ("meter",)))
     least_mw = min(market.dam_terms.min_mw, market.rtm_terms.min_mw)
     rated_mw = sum(unit.rated_power_kw for unit in settings.units) / 1000.0
     if rated_mw < least_mw:
         text = f"the units' {rated_mw:g} MW are less than the least bid of {least_mw:g} MW"
-        yield Breach("warning", text, (ENABLED,))
+        yield Breach("warning", text, (ENABLED, ("units",)))
 
 
 def _foreseen(settings: Settings) -> Iterator[Breach]:
@@ -77,6 +101,7 @@ def _foreseen(settings: Settings) -> Iterator[Breach]:
 MARKET_RULES: tuple[Callable[[Settings], Iterator[Breach]], ...] = (
     _reachable,
     _window,
+    _sendable,
     _foreseen,
     _odd_trading,
 )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from vppd.config.document import KeyPath
-from vppd.config.rules import Breach, line_of, links
+from vppd.config.rules import Breach, line_of
 from vppd.core.model import Point
 from vppd.core.profile import DeviceProfile, Table, Writable
 from vppd.core.settings import ModbusSettings, Settings, UnitSettings
@@ -37,7 +37,8 @@ def total_rated_kw(settings: Settings) -> float:
 
 
 def _ratings(settings: Settings) -> list[KeyPath]:
-    return [("units", index, "rated_power_kw") for index in range(len(settings.units))]
+    at: list[KeyPath] = [("units", each, "rated_power_kw") for each in range(len(settings.units))]
+    return at or [("units",)]
 
 
 # --- units ---
@@ -159,20 +160,6 @@ def _revert(
 # --- site ---
 
 
-def _shared_lines(settings: Settings) -> Iterator[Breach]:
-    line_settings: dict[str, tuple[str, tuple[int, str, int]]] = {}
-    for path, id_, link in links(settings):
-        if link.serial is None:
-            continue
-        mine = (link.baudrate, link.parity, link.stopbits)
-        first, theirs = line_settings.setdefault(link.serial, (id_, mine))
-        if mine != theirs:
-            yield odd(
-                (*path, "serial"),
-                f"{link.serial} is shared with {first}, whose baudrate, parity or stopbits differ",
-            )
-
-
 def _shared_bits(settings: Settings) -> Iterator[Breach]:
     seen: dict[object, str] = {}
     for index, each in enumerate(settings.interlock_inputs):
@@ -263,7 +250,6 @@ def _droop(settings: Settings) -> Iterator[Breach]:
 
 ODDITIES: tuple[Callable[[Settings], Iterator[Breach]], ...] = (
     _units,
-    _shared_lines,
     _shared_bits,
     _mode,
     _journal,

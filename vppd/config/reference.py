@@ -259,6 +259,8 @@ def stand_in(key: Key) -> Any:
 def unfit(key: Key, value: Any) -> str:
     """What to say of a value that a key does not take."""
     kind = without_none(key.kind)
+    if value is None:
+        return f"has no value; allowed: {allowed(key.kind, key.bounds)}"
     return (
         f"{_worded(value)} is wrong; allowed: {allowed(key.kind, key.bounds)}{_hint(kind, value)}"
     )
@@ -309,7 +311,8 @@ def explain(key: str | None = None) -> Iterator[str]:
         names = {name for _, (name, _) in settings + profile}
         words = tuple(names | {name.rsplit(".", 1)[-1] for name in names})
         close = get_close_matches(wanted, words, n=1)
-        raise KeyError(f"no key {key}" + (f"; did you mean {close[0]}?" if close else ""))
+        more = f"did you mean {close[0]}?" if close else "`vppd explain` lists them all"
+        raise KeyError(f"no key {key}; {more}")
     file = ""
     for where, (_, text) in found:
         if where != file:

@@ -225,6 +225,40 @@ def _one_bms_to_each_unit(settings: Settings) -> Iterator[Breach]:
             )
 
 
+def _one_speed_to_each_line(settings: Settings) -> Iterator[Breach]:
+    """A serial line, and a CAN bus, is opened once, with one set of line settings."""
+    names = ("baudrate", "parity", "stopbits")
+    seen: dict[str, tuple[str, tuple[object, ...]]] = {}
+    for path, id_, link in links(settings):
+        if link.serial is None:
+            continue
+        mine = (link.baudrate, link.parity, link.stopbits)
+        first, theirs = seen.setdefault(link.serial, (id_, mine))
+        for name, own, other in zip(names, mine, theirs, strict=True):
+            if own != other:
+                text = f"{name} {own}, but {first} on {link.serial} has {other}: give both the same"
+                yield broken((*path, name), text, (*path, "serial"))
+
+
+def _one_speed_to_each_bus(settings: Settings) -> Iterator[Breach]:
+    seen: dict[tuple[str, str], tuple[str, tuple[int, int]]] = {}
+    serial = {link.serial: id_ for _, id_, link in links(settings) if link.serial is not None}
+    for index, unit in enumerate(settings.units):
+        bms, model = unit.bms, settings.bms_of(unit)
+        if bms is None or model is None:
+            continue
+        base = ("units", index, "bms")
+        if bms.channel in serial:
+            text = f"{bms.channel} is the Modbus line of {serial[bms.channel]}: give each its own"
+            yield broken((*base, "channel"), text)
+        mine = (bms.bitrate or model.bitrate, bms.serial_baudrate)
+        first, theirs = seen.setdefault((bms.interface, bms.channel), (unit.id, mine))
+        for name, own, other in zip(("bitrate", "serial_baudrate"), mine, theirs, strict=True):
+            if own != other:
+                text = f"{name} {own}, but {first} on {bms.channel} has {other}: give both the same"
+                yield broken((*base, name), text, (*base, "channel"), (*base, "dbc"))
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine and cannot be a real device."""
     try:
@@ -405,6 +439,8 @@ RULES: tuple[Callable[[Settings], Iterator[Breach]], ...] = (
     _right_sort,
     _one_unit_to_each_device,
     _one_bms_to_each_unit,
+    _one_speed_to_each_line,
+    _one_speed_to_each_bus,
     _one_bit_to_each_input,
     _simulated_stays_here,
     _polled_in_time,

@@ -134,6 +134,10 @@ def read(file: str, path: Path, root: KeyPath = ()) -> Document:
     document = Document(file, Block(root))
     try:
         raw = path.read_bytes()
+    except FileNotFoundError:
+        text = "not there, and it is required; `vppd init DIR` writes an example"
+        document.unusable(text, 0)
+        return document
     except OSError as error:
         document.unusable(f"cannot be read: {error.strerror or error}", 0)
         return document

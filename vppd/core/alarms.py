@@ -210,7 +210,7 @@ MEANINGS: dict[Code, Meaning] = {
     Code.OVER_TEMPERATURE: Meaning(_E, "critical temperature: shut down", "inspect, then reset"),
     Code.THERMAL_RUNAWAY: Meaning(_E, "temperature runs away: shut down", "inspect, then reset"),
     Code.CELL_SPREAD: Meaning(_W, "cells too far apart: half power", "let the BMS balance"),
-    Code.POWER_RAMP: Meaning(_W, "measured power moves faster than the ramp limit"),
+    Code.POWER_RAMP: Meaning(_W, "power moves faster than the ramp limit, and was not told to"),
     Code.SOH_LOW: Meaning(_W, "state of health below its limit"),
     Code.DEVICE_FAULT: Meaning(_E, "the device reports a fault", "mend it, then reset"),
     Code.DEVICE_ALARM: Meaning(_W, "the device reports an alarm"),
@@ -233,7 +233,7 @@ MEANINGS: dict[Code, Meaning] = {
     Code.READING_FROZEN: Meaning(_W, "a value the rules need does not move"),
     Code.READING_IMPLAUSIBLE: Meaning(_W, "a value the rules need is outside its range"),
     Code.RULE_ERROR: Meaning(_E, "a safety rule failed: the unit is tripped", "report a bug"),
-    Code.LINK_LOST: Meaning(_C, "the device does not answer", "look at power, cable, unit id"),
+    Code.LINK_LOST: Meaning(_C, "the device does not answer", "look at its power and its link"),
     Code.RETURNING: Meaning(_I, "answers again; waiting for good read-backs"),
     Code.WRITE_FAILED: Meaning(_C, "a setpoint was refused or not answered"),
     Code.WRITE_REFUSED: Meaning(_C, "the device refuses setpoints", "local mode? then reset"),
@@ -323,7 +323,11 @@ MEANINGS: dict[Code, Meaning] = {
     Code.CLOCK_NOT_SYNCHRONISED: Meaning(_W, "wall time is not synchronised: schedules wait"),
     Code.CLOCK_JUMPED: Meaning(_W, "wall time jumped"),
     Code.ORDER: Meaning(_I, "an order from the grid, or what became of it"),
-    Code.SCHEDULE_FAILED: Meaning(_C, "the schedule cannot be used"),
+    Code.SCHEDULE_FAILED: Meaning(
+        _C,
+        "the schedule cannot be used",
+        "mend the file (vppd check shows every wrong line): it is read again within a second",
+    ),
     Code.MARKET_SUBMISSION: Meaning(
         _C, "a book was refused, missed its gate or may not have arrived", "vppctl market"
     ),

@@ -65,6 +65,8 @@ class Asset:
     reactive_first: bool = False  # in the apparent-power circle
     reverts: bool = True
     revert_s: float = 5.0  # after so long without a word, if it reverts
+    # what devices beside the one that takes the setpoints show, by their names
+    beside: tuple[tuple[str, frozenset[Point]], ...] = ()
     # those of SOCS and of HOTTEST that it declares
     socs: tuple[Point, ...] = field(init=False, compare=False, repr=False)
     hottest: tuple[Point, ...] = field(init=False, compare=False, repr=False)
@@ -72,6 +74,12 @@ class Asset:
     def __post_init__(self) -> None:
         for name, points in (("socs", SOCS), ("hottest", HOTTEST)):
             object.__setattr__(self, name, tuple(each for each in points if each in self.declared))
+
+    def device_of(self, point: Point) -> UnitId:
+        """The device that shows a point, as alarms name it: the unit's own, or UNIT/NAME."""
+        names = (name for name, points in self.beside if point in points)
+        name = next(names, None)
+        return self.id if name is None else UnitId(f"{self.id}/{name}")
 
 
 def asset_of(
@@ -102,6 +110,7 @@ def asset_of(
         reactive_first=unit.reactive_first,
         reverts=inverter is not None or (profile is not None and profile.revert.kind != "none"),
         revert_s=_revert_s(unit, profile),
+        beside=_beside(unit, profile, bms),
     )
 
 
@@ -145,6 +154,17 @@ def _declared(
             if bms is None:
                 declared.add(Point.SOH_PCT)
     return frozenset(declared)
+
+
+def _beside(
+    unit: UnitSettings, profile: DeviceProfile | None, bms: BmsProfile | None
+) -> tuple[tuple[str, frozenset[Point]], ...]:
+    found: list[tuple[str, frozenset[Point]]] = []
+    if bms is not None:
+        found.append(("bms", frozenset(bms.points)))
+    if profile is not None and unit.inverter is not None:
+        found.append(("controller", frozenset(profile.points) - read_backs(profile)))
+    return tuple(found)
 
 
 def _soc_resolution_pct(profile: DeviceProfile | None) -> float:

@@ -18,6 +18,13 @@ def power_kw(now: Snapshot, asset: Asset) -> float | None:
     return now.fresh(asset.id, _POWER_KW)
 
 
+def read_at_s(now: Snapshot, asset: Asset) -> float | None:
+    """When the power of a unit was read last, monotonic s. None: never."""
+    points = (_INVERTER_KW, _POWER_KW)
+    found = [now.readings[asset.id, each] for each in points if (asset.id, each) in now.readings]
+    return max((each.at_s for each in found), default=None)
+
+
 def soc_pct(now: Snapshot, asset: Asset) -> float | None:
     """State of charge, %: of the controller, else of the BMS. None: not known."""
     for point in SOCS:

@@ -16,6 +16,7 @@ from vppd.core.alarms import Code
 
 UnitId = NewType("UnitId", str)
 SITE = UnitId("site")
+SEEN_KW = 0.05  # power is shown with one decimal
 METER = UnitId("meter")  # the site meter at the point of connection; + is export
 
 
@@ -285,6 +286,13 @@ class Clamp:
     after_kw: float
     detail: str = ""
 
+    @property
+    def counts(self) -> bool:
+        """Whether it is told: not where it cut less than is seen. One that cuts nothing at all
+        names who bounds."""
+        cut_kw = abs(self.before_kw - self.after_kw)
+        return cut_kw == 0.0 or cut_kw >= SEEN_KW
+
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
@@ -328,6 +336,7 @@ class Outcome(StrEnum):
     HELD = "held"  # unchanged and not due; the last answered write still stands
     REFUSED = "refused"  # the device answered with an exception, or the profile may not write
     LOST = "lost"  # no answer: what the device holds is unknown
+    WAITING = "waiting"  # nothing is sent yet: how to write to the device is being found out
 
 
 @dataclass(frozen=True, slots=True)

@@ -337,7 +337,7 @@ class Gate:
     def _judge(self, unit: Ward, now: Snapshot) -> None:
         if unit.asset.may_show:
             learn(unit, now, self._rules)
-        look, remembered = Look(now, unit.asset, unit.frequency_kw), unit.notes
+        look, remembered = Look(now, unit.asset, unit.told_kw), unit.notes
         verdicts: list[Verdict] = []
         for rule in unit.rules:
             try:
@@ -396,7 +396,7 @@ class Gate:
         decisions: dict[UnitId, UnitDecision] = {}
         broken: list[Exception] = []
         for unit, request, cleared in fitted:
-            unit.frequency_kw = request.frequency_kw if math.isfinite(request.frequency_kw) else 0.0
+            unit.told_kw = cleared.power_kw
             base_kw = ramped_kw(now, unit, request)
             try:
                 if unit.actuator is not None and not self._left_alone(unit):

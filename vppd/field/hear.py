@@ -68,7 +68,7 @@ class Bms:
         )
         self._board, self._report = board, report
         self._force_charge_kw = at.force_charge_kw
-        self._quiet_s = max(frame.max_age_s for frame in known.values())
+        self.quiet_s = max(frame.max_age_s for frame in known.values())  # then it is lost
         self._heard_s = clock.now_s()
         self._news = False  # heard since it was last told present
         self._show_s = self._keep_s = self._plan_s = -math.inf
@@ -93,7 +93,7 @@ class Bms:
         """Show what changed, tell what ended; cheap when there is nothing."""
         if self._picture.changed and now_s - self._show_s >= SHOW_EVERY_S:
             self._show(now_s)
-        if not self._news and now_s - self._heard_s > self._quiet_s:
+        if not self._news and now_s - self._heard_s > self.quiet_s:
             self.presence.lost(now_s, f"silent for {now_s - self._heard_s:.1f} s")
         standing = ", ".join(sorted(self._picture.standing))
         trouble = f"the alive counter of {standing} stands still" if standing else ""

@@ -28,6 +28,7 @@ from vppd.field.interlocks_inverter import (
     inverter_fault,
     power_disagrees,
 )
+from vppd.field.interlocks_ramp import power_ramp
 from vppd.field.interlocks_site import site_heard, site_ours
 from vppd.field.rule import (
     BLIND,
@@ -56,7 +57,6 @@ OVER_CURRENT_AIM = 0.95
 TICK_MAX_S = 0.2  # no memory counts more elapsed time than this in one tick
 SOC_RATE_SPAN_S, SOC_RATE_EVERY_S = 60.0, 5.0
 RUNAWAY_SPAN_S, RUNAWAY_EVERY_S = 20.0, 5.0
-RAMP_SPAN_S = 2.0
 HALF = 0.5
 RATE_CLEARS_AT = 0.8
 SPREAD_CLEARS_AT = 0.8
@@ -388,28 +388,6 @@ def cell_spread(look: Look, notes: Notes) -> Ruling:
         Code.CELL_SPREAD, Level.WARNING, Action.REDUCE, text, spread_v, maximum_v, limit
     )
     return verdict, (1.0,)
-
-
-def power_ramp(look: Look, notes: Notes) -> Ruling:
-    """Measured power, less the droop asked of it, that moves faster than the ramp limit: a warning.
-
-    Notes: samples (at_s, kW without droop, ...).
-    """
-    reading = look.reading(Point.POWER_KW)
-    if reading is None:
-        return None, ()
-    base_kw = reading.value - look.frequency_kw
-    samples = sampled(notes, reading.at_s, base_kw, 0.5, RAMP_SPAN_S)
-    span_s = reading.at_s - samples[0]
-    if span_s < RAMP_SPAN_S:
-        return None, samples
-    asset = look.asset
-    moved_kw, maximum = abs(base_kw - samples[1]), asset.safety.ramp_max_kw_per_s
-    if moved_kw <= maximum * span_s + 0.05 * asset.rated_kw:
-        return None, samples
-    text = f"power moved {moved_kw:.1f} kW in {span_s:.1f} s"
-    verdict = Verdict(Code.POWER_RAMP, Level.WARNING, Action.LOG, text, moved_kw / span_s, maximum)
-    return verdict, samples
 
 
 def soh_low(look: Look, notes: Notes) -> Ruling:

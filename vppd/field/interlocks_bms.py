@@ -3,7 +3,19 @@ whether it agrees with the controller."""
 
 from vppd.core.alarms import Action, Code, Level
 from vppd.core.model import Limit, Point
-from vppd.field.rule import CURRENT, PACK, SOC, Look, Notes, Ruling, Verdict, blind, faults, reach
+from vppd.field.rule import (
+    CURRENT,
+    PACK,
+    SOC,
+    Blind,
+    Look,
+    Notes,
+    Ruling,
+    Verdict,
+    blind,
+    faults,
+    reach,
+)
 
 SOC_DISAGREE_PCT, VOLTAGE_DISAGREE_V, CURRENT_DISAGREE_A = 5.0, 1.0, 10.0
 Blindness = tuple[Code, Point]
@@ -40,14 +52,18 @@ def bms_forbids(look: Look, notes: Notes) -> Ruling:
     text = ", ".join(f"no {word}: {why}" for word, why in stopped.items())
     out_share, in_share = (float(word not in stopped) for word in ("discharge", "charge"))
     limit = reach(look.asset, out_share, in_share, Code.BMS_FORBIDS, text)
-    verdict = Verdict(Code.BMS_FORBIDS, Level.WARNING, Action.STOP, text, 0.0, 1.0, limit)
+    unseen = [why for why in stopped.values() if isinstance(why, Blind)]
+    blind_to = unseen[0] if len(unseen) == len(stopped) else None
+    verdict = Verdict(
+        Code.BMS_FORBIDS, Level.WARNING, Action.STOP, text, 0.0, 1.0, limit, blind=blind_to
+    )
     return verdict, notes
 
 
-def _forbidden(look: Look, point: Point) -> str | None:
+def _forbidden(look: Look, point: Point) -> str | Blind | None:
     found = look.values((point,))
     if isinstance(found, tuple):
-        return f"{point} {found[0].removeprefix('reading_')}"
+        return Blind(look.asset.device_of(point), *found)
     return "the BMS does not allow it" if 0.0 in found else None
 
 

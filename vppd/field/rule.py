@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vppd.core.alarms import Action, Code, Level
 from vppd.core.asset import Asset
-from vppd.core.model import Limit, Point, Quality, Reading, Snapshot
+from vppd.core.model import Limit, Point, Quality, Reading, Snapshot, UnitId
 
 Notes = tuple[float, ...]
 
@@ -24,11 +25,11 @@ COLD = (Point.TEMPERATURE_C, Point.CELL_MIN_C)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One unit at one instant. `frequency_kw` is the droop part last asked of it."""
+    """One unit at one instant. `told_kw` is what the gate told it last."""
 
     now: Snapshot
     asset: Asset
-    frequency_kw: float = 0.0
+    told_kw: float = 0.0
 
     def value(self, point: Point) -> float | None:
         """The value if it may be believed now."""
@@ -53,6 +54,17 @@ class Look:
         return found
 
 
+class Blind(NamedTuple):
+    """A value that a rule needs and may not believe, why, and whose it is."""
+
+    device: UnitId
+    why: Code
+    point: Point
+
+    def __str__(self) -> str:
+        return f"{self.point} {self.why.removeprefix('reading_')}"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What one rule has to say. `limit` None: it does not narrow anything (alarm only)."""
@@ -65,6 +77,7 @@ class Verdict:
     bound: float | None = None
     limit: Limit | None = None
     trips: bool = False
+    blind: Blind | None = None  # it judged no value: this one may not be believed
 
 
 Ruling = tuple[Verdict | None, Notes]
@@ -101,9 +114,9 @@ def blind(
 ) -> Verdict:
     """A value the rule needs may not be believed: only these shares of the rating are left."""
     why, point = found
-    text = f"{point} {why.removeprefix('reading_')}"
-    limit = reach(look.asset, out_share, in_share, why, text)
-    return Verdict(rule, Level.CRITICAL, Action.STOP, text, limit=limit)
+    unseen = Blind(look.asset.device_of(point), why, point)
+    limit = reach(look.asset, out_share, in_share, why, str(unseen))
+    return Verdict(rule, Level.CRITICAL, Action.STOP, str(unseen), limit=limit, blind=unseen)
 
 
 def floor(value: float, minimum: float, hysteresis: float, notes: Notes) -> bool:

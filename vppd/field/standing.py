@@ -120,6 +120,8 @@ class Standing:
                     self.down_s, self.acked = report.at_s, Parts(0.0, 0.0, report.at_s)
                     self._on_its_way()
                 self.tell(Code.LINK_LOST, self.unit, not report.up, report.text)
+                if not report.up:  # that is why, and it is told
+                    self.tell(Code.WRITE_FAILED, self.unit, False, "the link is lost")
             case DeviceNotice():
                 if report.code is Code.DEVICE_RESET and report.active:
                     self.resume = True
@@ -183,7 +185,10 @@ class Standing:
                 self.counts.lost += 1
                 self.resume = True
                 self._hold(result, sure=False)
-                self.tell(Code.WRITE_FAILED, self.unit, True, result.text)
+                if self.up is not False:
+                    self.tell(Code.WRITE_FAILED, self.unit, True, result.text)
+            case Outcome.WAITING:
+                self.resume = True
 
     def _acknowledge(self, result: WriteResult) -> None:
         if result.outcome is Outcome.WRITTEN:

@@ -50,7 +50,7 @@ class Ward:
     verdicts: tuple[Verdict, ...] = ()
     limits: tuple[Limit, ...] = ()
     room: Limit = field(default_factory=lambda: Limit(0.0, 0.0, Code.STARTING))
-    frequency_kw: float = 0.0
+    told_kw: float = 0.0  # last
     want: Want | None = None  # None: its writer was not told yet
     pardoned_s: float = -math.inf  # when an operator reset it last
 

@@ -1,6 +1,7 @@
 """The desk where orders arrive, whoever brings them: takes or refuses, publishes plans, tells."""
 
 from collections.abc import Callable
+from datetime import datetime
 
 from vppd.core.model import SITE, Plan, Priority
 from vppd.core.ports import Board, Clock
@@ -29,6 +30,7 @@ class OrderDesk:
         self._settings, self._offer = settings, offer
         self._board, self._clock, self._told = board, clock, told
         self.book = Book()
+        self.switched_at: datetime | None = None  # when that they are taken changed last
         self._published: dict[OrderKind, tuple[float, float]] = {}
 
     def adopt(self, settings: OrderSettings) -> None:
@@ -79,7 +81,10 @@ class OrderDesk:
         self.tell(Verb.SWITCHED, name, text=word)
         if not enabled:
             self.withdraw(name)
+        before = self.book.enabled
         self.book = orders.switched(self.book, party, name, enabled=enabled)
+        if self.book.enabled is not before:
+            self.switched_at = self._clock.utc()
         return None
 
     def withdraw(self, source: str) -> None:

@@ -14,6 +14,8 @@ from vppd.market.schedule import Entry, Schedule, ScheduleError, parse
 SOURCE = "schedule"
 RENEW_SHARE = 0.25  # of the horizon
 LOOK_S = 1.0
+NONE_APPLIES = "nothing is scheduled: 0 kW but for orders, operators and droop"
+OLD_APPLIES = "the schedule read before stays in force"
 
 Tell = Callable[[Code, bool, str], None]
 
@@ -83,7 +85,8 @@ class ScheduleTask:
         try:
             found = await asyncio.to_thread(_newer, path, self._stamp)
         except (OSError, UnicodeDecodeError) as error:
-            self._tell(Code.SCHEDULE_FAILED, True, f"{path}: {error}")
+            self._stamp = None  # the same file may come back
+            self._failed(f"{path}: {_reason(error)}")
             return
         if found is None:
             return
@@ -92,9 +95,20 @@ class ScheduleTask:
             self._schedule = parse(text, path.name)
         except ScheduleError as error:
             more = f" and {len(error.errors) - 1} more" if len(error.errors) > 1 else ""
-            self._tell(Code.SCHEDULE_FAILED, True, f"{error.errors[0]}{more}")
+            self._failed(f"{error.errors[0]}{more}")
         else:
             self._tell(Code.SCHEDULE_FAILED, False, f"{path.name} read")
+
+    def _failed(self, why: str) -> None:
+        """Say what applies without the file: none that was good is forgotten."""
+        applies = NONE_APPLIES if self._schedule is None else OLD_APPLIES
+        self._tell(Code.SCHEDULE_FAILED, True, f"{why}; {applies}")
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    return "not UTF-8 text"
 
 
 def _newer(path: Path, stamp: tuple[int, int] | None) -> tuple[tuple[int, int], str] | None:

@@ -14,11 +14,12 @@ from vppd.core.alarms import Code, Level
 from vppd.core.asset import Asset
 from vppd.core.model import METER, Point, Snapshot, UnitId
 from vppd.core.records import EventRow
+from vppd.northbound.alarm_views import alarm
 from vppd.northbound.ask import Answer, Ask
 from vppd.northbound.peers import Role
 from vppd.northbound.problems import Problem, plain
 from vppd.northbound.site import Site
-from vppd.northbound.views import View, alarm, bound_by, latched, pins, plan, read_back, room
+from vppd.northbound.views import View, bound_by, latched, pins, plan, read_back, room
 
 VERDICTS = ("pass", "fail", "aborted", "not_measurable")
 SHA256 = r"[0-9a-f]{64}"
@@ -83,7 +84,7 @@ def samples(ask: Ask) -> View:
         "read_back": read_back(site, now, asset.id),
         "shut_by": site.gate.shut_by,
         "latched": latched(site, asset),
-        "alarms": [alarm(each, utc) for each in site.alarms.standing()],
+        "alarms": [alarm(site, each, utc) for each in site.alarms.standing()],
         "setpoints_kw": {id_: each.cleared.power_kw for id_, each in site.gate.decisions.items()},
         "readings": dict(_readings(site, now, asset)),
     }

@@ -10,11 +10,12 @@ from vppd.spine.schema import from_micros
 
 LAST_MAX = 1000
 
-_SELECTS: Final = {
+SELECTS: Final = {
     "event": "SELECT at, unit, code, level, text FROM event",
-    "command": "SELECT at, unit, verb, user, verdict || ': ' || text FROM command",
+    "command": "SELECT at, unit, verb, user, rtrim(verdict || ': ' || text, ': ') FROM command",
     "violation": "SELECT at, unit, rule, level, text FROM violation",
-    "trip": "SELECT at, scope, code, action, text || ' by ' || \"by\" FROM trip",
+    "trip": """SELECT at, scope, code, action, CASE WHEN instr(text, 'by ' || "by") THEN text
+        ELSE ltrim(text || '; by ' || "by", '; ') END FROM trip""",
 }
 
 
@@ -22,7 +23,7 @@ async def recent(site: Site, last: int) -> View:
     """The newest rows of all four, newest last. Raises Problem 503."""
     found: list[tuple[int, View]] = []
     try:
-        for kind, sql in _SELECTS.items():
+        for kind, sql in SELECTS.items():
             rows = await site.journal.select(f"{sql} ORDER BY at DESC LIMIT ?", (last,))
             found += [_line(kind, row) for row in rows]
     except OSError as error:

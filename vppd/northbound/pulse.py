@@ -4,6 +4,7 @@ from vppd.core.alarms import Code
 from vppd.core.model import UnitId
 from vppd.core.records import ViolationRow
 from vppd.northbound import views
+from vppd.northbound.alarm_views import alarm as alarm_view
 from vppd.northbound.site import Site
 from vppd.spine.alarms import Alarm
 
@@ -30,10 +31,10 @@ class Pulse:
         now, before = site.clock.utc(), self._alarms
         self._alarms = self._standing()
         for key in before.keys() - self._alarms.keys():
-            feed.tell("alarm", {**views.alarm(before[key], now), "active": False})
+            feed.tell("alarm", {**alarm_view(site, before[key], now), "active": False})
         for key, alarm in self._alarms.items():
             if before.get(key) != alarm:
-                feed.tell("alarm", {**views.alarm(alarm, now), "active": True})
+                feed.tell("alarm", {**alarm_view(site, alarm, now), "active": True})
         seen, self._violations = self._violations, self._rows()
         for row in self._violations - seen:
             feed.tell("violation", views.violation(row))

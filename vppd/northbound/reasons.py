@@ -5,7 +5,7 @@ The live answer comes from the last tick, an earlier one from the journal, in th
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -14,11 +14,23 @@ from vppd.core.asset import Asset
 from vppd.core.decision import Decision
 from vppd.core.model import Point, UnitId
 from vppd.core.records import SetpointRow, SiteRow, ViolationRow
+from vppd.field.audit import folded
 from vppd.field.rule import Verdict
+from vppd.northbound.causes import causes
 from vppd.northbound.problems import Problem, iso
 from vppd.northbound.rolled_up import rolled_up
 from vppd.northbound.site import Site
-from vppd.northbound.views import View, bound_by, clamp, latched, pins, plan, read_back, room
+from vppd.northbound.views import (
+    View,
+    bound_by,
+    clamps,
+    latched,
+    merged,
+    pins,
+    plan,
+    read_back,
+    room,
+)
 from vppd.spine.schema import from_micros, micros
 
 LOOK_BACK = timedelta(days=1)  # a unit has a row a second while the daemon runs
@@ -33,6 +45,7 @@ def why_now(site: Site, asset: Asset) -> View:
         raise Problem(503, "not-started", "no tick has decided on anything yet; ask again")
     now = site.bus.snapshot()
     standing, cleared = site.gate.standing(asset.id), unit.cleared
+    lost = site.alarms.units(Code.LINK_LOST)
     return {
         "unit": asset.id,
         "at": decision.utc,
@@ -44,7 +57,9 @@ def why_now(site: Site, asset: Asset) -> View:
         "frequency_kw": unit.request.frequency_kw,
         "asked_kw": cleared.asked_kw,
         "asked_kvar": cleared.asked_kvar,
-        "clamps": [clamp(each) for each in cleared.clamps],
+        "clamps": clamps(
+            replace(each, why=causes([each.why], unit, lost)[0]) for each in cleared.clamps
+        ),
         "got_kw": cleared.power_kw,
         "got_kvar": cleared.reactive_kvar,
         "outcome": standing.outcome,
@@ -53,7 +68,7 @@ def why_now(site: Site, asset: Asset) -> View:
         "read_back": read_back(site, now, asset.id),
         "measured_kw": now.fresh(asset.id, Point.POWER_KW),
         "measured_quality": now.quality(asset.id, Point.POWER_KW),
-        "verdicts": [_verdict(each) for each in unit.verdicts],
+        "verdicts": [_verdict(each) for each in folded(unit.verdicts)],
         "latched": latched(site, asset),
         "plan": next((plan(site, each) for each in pins(site, asset.id)), None),
         "room": room(unit),
@@ -125,7 +140,7 @@ def _site(decision: Decision) -> View:
         "droop_kw": decision.droop_kw,
         "owed_kw": decision.owed_kw,
         "cleared_kw": decision.cleared_kw,
-        "clamps": [clamp(each) for each in decision.clamps],
+        "clamps": clamps(decision.clamps),
     }
 
 
@@ -135,6 +150,7 @@ def _verdict(each: Verdict) -> View:
         "level": each.level.name.lower(),
         "action": each.action.name.lower(),
         "text": each.text,
+        "device": each.blind.device if each.blind is not None else None,
         "value": each.value,
         "limit": each.bound,
         "trips": each.trips,
@@ -160,10 +176,11 @@ async def _violations(site: Site, unit: UnitId, until: int) -> list[View]:
     """The violations of a unit that stood at that time. Raises OSError."""
     names = [each.name for each in fields(ViolationRow)]
     sql = (
-        f"SELECT {', '.join(names)} FROM violation WHERE unit = ? AND at <= ? "  # noqa: S608
+        f"SELECT {', '.join(names)} FROM violation "  # noqa: S608
+        "WHERE (unit = ? OR unit GLOB ? || '/*') AND at <= ? "
         "AND (cleared_at IS NULL OR cleared_at > ?) ORDER BY at DESC LIMIT ?"
     )
-    rows = await site.journal.select(sql, (unit, until, until, VIOLATIONS_MAX))
+    rows = await site.journal.select(sql, (unit, unit, until, until, VIOLATIONS_MAX))
     views: list[View] = [dict(zip(names, row, strict=True)) for row in rows]
     for view in views:
         view["limit"] = view.pop("limit_value")
@@ -177,7 +194,7 @@ def _said(text: object) -> list[View]:
     """Clamps of a journal row, [[code, before_kw, after_kw, detail], ...], with their words."""
     try:
         rows = [tuple(row) for row in json.loads(str(text))]
-        return [_clamp(*row) for row in rows]
+        return merged(_clamp(*row) for row in rows)
     except (ValueError, TypeError):
         return []  # another version wrote it
 

@@ -19,6 +19,7 @@ from vppd.northbound import (
     pages,
     views,
 )
+from vppd.northbound.alarm_views import alarms
 from vppd.northbound.ask import Answer, Ask, Text
 from vppd.northbound.history import LAST_MAX, recent
 from vppd.northbound.peers import Role
@@ -110,7 +111,7 @@ ROUTES = (
     Route("GET", "/v1/health", _V, health),
     Route("GET", "/v1/status", _V, shows(status)),
     Route("GET", "/v1/trail", _V, shows(lambda ask: ask.site.trail.view(ask.site.clock.now_s()))),
-    Route("GET", "/v1/alarms", _V, shows(lambda ask: views.alarms(ask.site))),
+    Route("GET", "/v1/alarms", _V, shows(lambda ask: alarms(ask.site))),
     Route("GET", "/v1/events", _V, stream, stream=True),
     Route("GET", "/v1/events/recent", _V, recent_events, query=frozenset({"last"})),
     Route("POST", "/v1/events", _O, named_events.name_event, "event"),

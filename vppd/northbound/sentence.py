@@ -3,11 +3,12 @@
 owe +96.0 kW (schedule +120.0, droop -24.0), give +80.0; B2 bound by soc_low
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from vppd.core.decision import Decision
 from vppd.core.model import UnitId
 from vppd.field.gate import UnitDecision
+from vppd.northbound.causes import causes
 
 SHOWN = 3
 SHOWN_KW = 0.5
@@ -16,9 +17,13 @@ IDLE = "idle"  # the source of a base that nobody asks for
 
 
 def sentence(
-    decision: Decision | None, units: Mapping[UnitId, UnitDecision], shut_by: str | None
+    decision: Decision | None,
+    units: Mapping[UnitId, UnitDecision],
+    shut_by: str | None,
+    lost: Collection[UnitId] = (),
 ) -> str:
-    """What is owed, from what, what is given, and who is bound."""
+    """What is owed, from what, what is given, and who is bound. `lost` are the devices to which
+    there is no link."""
     if decision is None:
         return "starting: no tick yet"
     base_kw = decision.owed_kw - decision.droop_owed_kw
@@ -32,7 +37,7 @@ def sentence(
     if cut:
         parts.append(f"site cut by {', '.join(dict.fromkeys(cut))}")
     bound = [
-        f"{id_} bound by {', '.join(each.cleared.bound_by)}"
+        f"{id_} bound by {', '.join(causes(each.cleared.bound_by, each, lost))}"
         for id_, each in units.items()
         if each.cleared.bound_by
     ]

@@ -12,24 +12,26 @@ The site's `state` is one word, the first of these that is true:
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from vppd.core.alarms import MEANINGS, Code, Level
 from vppd.core.asset import Asset
 from vppd.core.decision import Decision
-from vppd.core.measured import power_kw, soc_pct
+from vppd.core.measured import power_kw, read_at_s, soc_pct
 from vppd.core.model import SITE, Clamp, Plan, Point, Snapshot, UnitId, UnitState
 from vppd.core.records import ViolationRow
 from vppd.field.gate import UnitDecision
 from vppd.field.latches import Latch
 from vppd.northbound import devices
+from vppd.northbound.alarm_views import alarms
+from vppd.northbound.causes import causes
 from vppd.northbound.limits import holding
 from vppd.northbound.sentence import sentence
 from vppd.northbound.site import Site
-from vppd.spine.alarms import Alarm
 
 CALM_KW = 0.05
 FRESH_TICK_S = 1.0
+DETAILS_SHOWN = 3
 TROUBLED = frozenset({UnitState.LOST, UnitState.TRIPPED, UnitState.STOPPED})
 TELEMETRY = (
     *(Point.SOC_PCT, Point.SOH_PCT, Point.VOLTAGE_V, Point.CURRENT_A, Point.TEMPERATURE_C),
@@ -51,7 +53,12 @@ def status(site: Site) -> View:
         "mode": site.settings.mode,
         "state": state(site, decision),
         "shut_by": site.gate.shut_by,
-        "sentence": sentence(decision, site.gate.decisions, site.gate.shut_by),
+        "sentence": sentence(
+            decision,
+            site.gate.decisions,
+            site.gate.shut_by,
+            site.alarms.units(Code.LINK_LOST),
+        ),
         **decided(decision),
         "measured_kw": measured_kw(site, now),
         "frequency_source": decision.frequency_source or None if decision else None,
@@ -59,13 +66,22 @@ def status(site: Site) -> View:
         "band": site.watch.band,
         "units": units,
         "meter": devices.meter(site),
-        "alarms": alarms(site)["alarms"],
+        **alarms(site),
+        "orders": orders(site),
         "plans": [plan(site, each) for each in site.bus.plans()],
         "uptime_s": site.clock.now_s() - site.started_s,
         "ticks": asdict(lag),
         "version": site.version,
         "diagnostics": site.diagnostics(),
     }
+
+
+def orders(site: Site) -> View | None:
+    """Whether orders from the grid are taken, by whose word and since when; None: by nobody."""
+    if site.desk is None:
+        return None
+    book, since = site.desk.book, site.desk.switched_at
+    return {"enabled": book.enabled, "by": book.switched_by or None, "since": since}
 
 
 def measured_kw(site: Site, now: Snapshot) -> float | None:
@@ -85,7 +101,7 @@ def decided(decision: Decision | None) -> View:
         "cleared_kw": decision.cleared_kw if decision else None,
         "frequency_hz": decision.frequency_hz if decision else None,
         "rocof_hz_per_s": decision.rocof_hz_per_s if decision and decision.frequency_hz else None,
-        "clamps": [clamp(each) for each in decision.clamps] if decision else [],
+        "clamps": clamps(decision.clamps) if decision else [],
     }
 
 
@@ -106,26 +122,6 @@ def tick_age_s(site: Site) -> float | None:
     """Seconds since the last tick."""
     decision = site.decision()
     return site.clock.now_s() - decision.now_s if decision is not None else None
-
-
-def alarms(site: Site) -> View:
-    """All standing alarms, worst first."""
-    now = site.clock.utc()
-    return {"alarms": [alarm(each, now) for each in site.alarms.standing()]}
-
-
-def alarm(each: Alarm, now: datetime) -> View:
-    """One standing alarm and what to do about it."""
-    return {
-        "code": each.code,
-        "unit": each.unit,
-        "since": each.since,
-        "age_s": (now - each.since) / timedelta(seconds=1),
-        "level": each.level.name.lower(),
-        "text": each.text,
-        "meaning": MEANINGS[each.code].text,
-        "remedy": MEANINGS[each.code].remedy.replace("UNIT", each.unit) or None,
-    }
 
 
 def violations(site: Site) -> View:
@@ -155,8 +151,11 @@ def units(site: Site) -> View:
 
 
 def unit_line(site: Site, now: Snapshot, asset: Asset) -> View:
-    """One unit: what it is told, what it measures, what binds it."""
+    """One unit: what it is told, what it measures, what binds it. `read_at` is when its power was
+    read last; while it is lost that is old, however long it may still be believed."""
     decision = site.gate.decisions.get(asset.id)
+    read_s = read_at_s(now, asset)
+    age_s = now.now_s - read_s if read_s is not None else None
     return {
         "id": asset.id,
         "state": decision.state if decision else UnitState.STARTING,
@@ -168,6 +167,8 @@ def unit_line(site: Site, now: Snapshot, asset: Asset) -> View:
         "read_back_kw": now.fresh(asset.id, Point.SETPOINT_KW),
         "room": room(decision),
         "building": asset.building,
+        "read_age_s": age_s,
+        "read_at": now.utc - timedelta(seconds=age_s) if age_s is not None else None,
     }
 
 
@@ -180,7 +181,7 @@ def bound_by(site: Site, asset: Asset) -> list[str]:
     if decision.room.low_kw == 0.0 and decision.room.high_kw == 0.0:
         limits = holding(site, asset)
         codes += [each.why for each in limits if each.low_kw == 0.0 and each.high_kw == 0.0]
-    return list(dict.fromkeys(codes))
+    return [*causes(codes, decision, site.alarms.units(Code.LINK_LOST))]
 
 
 def unit(site: Site, asset: Asset) -> View:
@@ -306,6 +307,26 @@ def plan(site: Site, each: Plan) -> View:
         "expires_in_s": left_s,
         "expires_at": site.clock.utc() + timedelta(seconds=left_s),
     }
+
+
+def clamps(made: Iterable[Clamp]) -> list[View]:
+    """Those that count."""
+    return merged(clamp(each) for each in made if each.counts)
+
+
+def merged(made: Iterable[View]) -> list[View]:
+    """One of each reason that cut the same, with the details of all."""
+    groups: dict[tuple[object, ...], list[View]] = {}
+    for each in made:
+        key = each["code"], each["before_kw"], each["after_kw"]
+        groups.setdefault(key, []).append(each)
+    return [{**group[0], "detail": _details(group)} for group in groups.values()]
+
+
+def _details(group: list[View]) -> str:
+    details = list(dict.fromkeys(str(each["detail"]) for each in group if each["detail"]))
+    more = len(details) - DETAILS_SHOWN
+    return "; ".join(details[:DETAILS_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def clamp(each: Clamp) -> View:

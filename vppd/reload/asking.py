@@ -16,6 +16,7 @@ from vppd.core.ports import Clock, Journal
 from vppd.core.records import EventRow
 from vppd.core.reloading import Verdict
 from vppd.reload.change import Reload
+from vppd.reload.schedule_file import with_schedule
 from vppd.spine.fingerprint import fingerprints
 from vppd.spine.notify import Notifier
 from vppd.spine.supervise import described
@@ -86,7 +87,7 @@ class Reloader:
         return verdict
 
     async def _change(self, loaded: Loaded, *, begun: bool, dry_run: bool) -> Verdict:
-        if loaded.settings is None:
+        if loaded.settings is None or loaded.errors:
             return Verdict(tuple(map(str, loaded.errors)), dry_run=dry_run)
         if not begun:
             return Verdict(("it is still starting: try again",), dry_run=dry_run)
@@ -110,7 +111,7 @@ def _read(directory: Path) -> tuple[Loaded, dict[str, str]]:
     meanwhile."""
     files = fingerprints(directory)
     for _ in range(READINGS):
-        loaded, before = config.load(directory), files
+        loaded, before = with_schedule(directory, config.load(directory)), files
         files = fingerprints(directory)
         if files == before:
             break

@@ -23,6 +23,7 @@ from vppd.field.build import Berth
 from vppd.field.refit import Refit, refit
 from vppd.house import House, inputs_of
 from vppd.parts import Parts, nothing
+from vppd.reload.places import key_of_owner, key_of_part, placed
 from vppd.reload.rules import refusals
 from vppd.reload.way import Way
 from vppd.spine.supervise import described
@@ -60,7 +61,7 @@ class Reload:
                 )
                 way = Way(self._house, new, devices)
                 for parts in self._parts:
-                    wrong += parts.prepare(new)
+                    wrong += map(_placed, parts.prepare(new))
             except Exception as error:  # noqa: BLE001  whatever it is, nothing was touched yet
                 wrong.append(f"it cannot be built: {described(error)}")
             steps = tuple(self._steps(devices))
@@ -119,7 +120,7 @@ class Reload:
         """Up to the moment before anybody leaves."""
         wrong = await self._hear(devices, joined, new)
         for parts in () if wrong else self._parts:
-            wrong += await parts.open()
+            wrong += map(_placed, await parts.open())
         if not wrong:
             await way.make()
         return wrong
@@ -143,15 +144,16 @@ class Reload:
     def _amiss(self, berth: Berth, devices: Refit) -> str:
         """Why a new interlock or meter would stop the site; empty when it would not."""
         counters, owner = berth.presence.counters, berth.owner
+        where = placed([key_of_owner(owner)])
         apart = devices.stands_in(owner)
         now = devices.apart.snapshot() if apart else self._house.bus.snapshot()
         if counters.replies <= counters.refused:
-            return f"{owner}: does not answer: {berth.presence.text}"
+            return f"{where}: does not answer: {berth.presence.text}"
         if owner == METER:
             shown = (METER, Point.POWER_KW) if apart else (SITE, Point.LOAD_KW)
-            return f"{owner}: shows no power" if now.fresh(*shown) is None else ""
+            return f"{where}: shows no power" if now.fresh(*shown) is None else ""
         unhealthy = now.fresh(owner, Point.HEALTHY) != 1.0
-        return f"{owner}: is not healthy, and would trip what it guards" if unhealthy else ""
+        return f"{where}: is not healthy, and would trip what it guards" if unhealthy else ""
 
     def _seat(self, devices: Refit) -> None:
         """Those that took the place of others; and what became of those that are here already."""
@@ -177,3 +179,9 @@ class Reload:
     async def _undo_parts(self) -> None:
         for parts in self._parts:
             await parts.undo()
+
+
+def _placed(why: str) -> str:
+    """What a part says against it, by its key instead of its name."""
+    name, _, text = why.partition(": ")
+    return f"{placed([key_of_part(name)])}: {text}"

@@ -76,6 +76,14 @@ class AlarmBoard:
             if code not in but and (of == unit or of.startswith(f"{unit}/")):
                 self.set(code, of, False, text)
 
+    def stands(self, code: Code, unit: UnitId) -> bool:
+        """Whether this alarm stands now."""
+        return (code, unit) in self._standing
+
+    def units(self, code: Code) -> frozenset[UnitId]:
+        """Of whom this alarm stands now."""
+        return frozenset(unit for each, unit in self._standing if each is code)
+
     def standing(self) -> tuple[Alarm, ...]:
         """All standing alarms, worst first, then oldest."""
         return tuple(sorted(self._standing.values(), key=lambda each: (-each.level, each.since)))

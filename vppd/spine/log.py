@@ -134,6 +134,9 @@ class Journald:
                 "VPPD_EVENT": shown(event),
             }
         )
+        unit, _, device = named.get("VPPD_UNIT", "").partition("/")
+        if unit and device:  # a field may be given twice: who asks for A finds A/bms too
+            data += encode_journald({"VPPD_UNIT": unit})
         try:
             self._socket.sendto(data, self._path)
         except OSError as error:

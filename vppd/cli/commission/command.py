@@ -30,12 +30,12 @@ UNKNOWN_UNIT = 404
 TEXT_MAX = 200  # of the text in the journal
 
 
-def seconds(text: str) -> float:
-    """Seconds of 20s, 1m or plain seconds. Raises click.UsageError."""
+def seconds(option: str, text: str) -> float:
+    """Seconds of an option given as 20s, 1m or plain seconds. Raises click.UsageError."""
     try:
         return duration_s(text)
     except argparse.ArgumentTypeError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(f"{option} {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

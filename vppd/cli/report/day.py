@@ -16,6 +16,7 @@ from vppd.cli.report.market_plots import pictures
 from vppd.cli.report.market_rows import FIRST_SCHEMA, period
 from vppd.cli.words import span
 from vppd.core.alarms import Code
+from vppd.core.model import SEEN_KW
 from vppd.field.step_response import Sample
 from vppd.market.blocks import Block, block_at, blocks_of
 from vppd.spine.schema import from_micros, micros
@@ -215,7 +216,7 @@ def _clamps(seen: DayRows, zone: ZoneInfo) -> Iterator[Part]:
                 span(each.lasted_s),
                 _time(each.first_us, zone),
                 _time(each.last_us, zone),
-                f"{each.most_kw:.1f}",
+                f"{each.most_kw:.1f}" if each.most_kw >= SEEN_KW else "held",
             )
             for each in longest[:CLAMPS_MAX]
         ],

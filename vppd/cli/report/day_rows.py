@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vppd.core.model import SEEN_KW
+
 SLOTS = 480  # three minutes of a day, about two dots of a plot
 ROWS_MAX = 300
 
@@ -29,11 +31,13 @@ _SOC = """SELECT unit, (at - :from_at) / :slot AS slot, avg(value) FROM reading
     WHERE at >= :from_at AND at < :to_at AND point IN ('soc_pct', 'bms_soc_pct')
         AND quality = 'good' GROUP BY unit, slot ORDER BY unit, slot"""
 # A row may name a reason for several points. What was written last holds until the last row of all.
-_CLAMPED = """, clamped AS (SELECT unit, at, held, j.value ->> 0 AS code,
+# Who cuts nothing of the site is none of its clamps; of a unit it names who holds its share down.
+_CLAMPED = f""", clamped AS (SELECT unit, at, held, j.value ->> 0 AS code,
         max(abs((j.value ->> 1) - (j.value ->> 2))) AS cut_kw
-    FROM held, json_each(clamps_json) AS j WHERE clamps_json <> '[]' GROUP BY unit, at, code)
+    FROM held, json_each(clamps_json) AS j WHERE clamps_json <> '[]'
+    GROUP BY unit, at, code HAVING unit <> 'site' OR cut_kw >= {SEEN_KW})
     SELECT code, unit, sum(held) / 1e6 AS lasted_s, min(at), max(at + held), max(cut_kw)
-    FROM clamped GROUP BY code, unit ORDER BY lasted_s DESC"""
+    FROM clamped GROUP BY code, unit ORDER BY lasted_s DESC"""  # noqa: S608
 _CLAMPS = f"""WITH held AS (SELECT unit, at, clamps_json,
         {_UNIT_HELD}
     FROM setpoint WHERE at >= :from_at AND at < :to_at){_CLAMPED}"""  # noqa: S608

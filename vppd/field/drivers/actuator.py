@@ -78,7 +78,7 @@ class ModbusActuator:
         self._newest = cleared
         now_s = self._clock.now_s()
         if not self._setpoints:
-            self._tell(*self.idle)
+            self._tell(*self._idled())
             return
         for each in self._setpoints:
             each.aim(cleared)
@@ -481,6 +481,9 @@ class ModbusActuator:
         if len(self._setpoints) == 1:
             return self._setpoints[0].values
         return {write: value for each in self._setpoints for write, value in each.values.items()}
+
+    def _idled(self) -> tuple[Outcome, str]:
+        return self.idle
 
     def _tell(
         self, outcome: Outcome, text: str = "", cleared_at_s: float = 0.0, sent: Held | None = None

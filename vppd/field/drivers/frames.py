@@ -53,6 +53,10 @@ class LinkDown(ModbusError):  # noqa: N818
     """There is no connection, or it was lost while waiting."""
 
 
+class LineHeld(LinkDown):
+    """The serial line is another program's; nothing was written on it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
     """The reply to one request: its unit, what its PDU begins with, and how long that is."""

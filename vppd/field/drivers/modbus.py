@@ -29,14 +29,25 @@ from vppd.field.drivers.frames import (
     BadReply,
     DeviceRefused,
     Expected,
+    LineHeld,
     LinkDown,
     ModbusError,
     NoReply,
     rtu_answer,
     tcp_answer,
 )
+from vppd.field.drivers.hold import HELD, IN_USE, STOP_IT
 
-__all__ = ["BadReply", "DeviceRefused", "Endpoint", "Line", "LinkDown", "ModbusError", "NoReply"]
+__all__ = [
+    "BadReply",
+    "DeviceRefused",
+    "Endpoint",
+    "Line",
+    "LineHeld",
+    "LinkDown",
+    "ModbusError",
+    "NoReply",
+]
 
 LONGEST_FRAME = 256  # bytes on a serial line
 SHORTEST_PAUSE_S = 0.00175  # between frames on a serial line, or 3.5 characters
@@ -91,6 +102,7 @@ class Line:
         self._heard_s = self._quiet_until_s = clock.now_s()
         self._came = 0  # bytes that came since the request
         self._reason = ""
+        self._held = False  # by another program, when it was last tried
 
     @property
     def connected(self) -> bool:
@@ -107,9 +119,10 @@ class Line:
         return max(self._quiet_until_s, self._heard_s + pause_s)
 
     async def connect(self, timeout_s: float) -> None:
-        """Open a new connection. Raises LinkDown with the reason."""
+        """Open a new connection; pymodbus locks a serial line before it uses it. Raises LinkDown
+        with the reason, LineHeld where another program has the line."""
         self.close()
-        self._reason = "no answer"
+        self._reason, self._held = "no answer", False
         try:
             client = self._new_client(min(timeout_s, CONNECT_MAX_S))
             _keep_reason(client, self._not_connected)
@@ -118,6 +131,8 @@ class Line:
             raise LinkDown(f"{self.endpoint}: {error}") from error
         if not connected:
             client.close()
+            if self._held:
+                raise LineHeld(f"{self.endpoint}: {IN_USE}: {STOP_IT}")
             raise LinkDown(f"{self.endpoint}: {self._reason}")
         self._client, self.closed_by_us = client, False
         if not self.connected:
@@ -260,6 +275,7 @@ class Line:
 
     def _not_connected(self, error: OSError) -> None:
         number = error.errno or 0
+        self._held = self.endpoint.serial is not None and number in HELD
         self._reason = os.strerror(number) if number > 0 else error.strerror or str(error)
 
 

@@ -50,6 +50,7 @@ from vppd.field.sunspec.profile import Rendering, render
 T = TypeVar("T")
 
 LOOK_PATIENCE_S = 1.0
+KNOWN_WITHIN_S = 30.0  # of its first answer its models are found, on a slow line too
 SEARCH_AGAIN_S = 5.0  # a device that was no SunSpec inverter is looked at again
 SILENT_AT_BASE = 2  # so often unanswered, and the marker is looked for elsewhere
 BUSY_TRIES = 3  # an exception that says "not now" is asked again so often
@@ -63,7 +64,17 @@ class SunSpecActuator(ModbusActuator):
     def __init__(self, unit: UnitId, clock: Clock, report: Report, presence: Presence) -> None:
         super().__init__(unit, _NOTHING, clock, report, presence)
         self.looked_at_s = math.inf  # since when its models are looked at, and it is not written
-        self.idle = (Outcome.LOST, "its SunSpec models are not known yet")
+        self._silent_s = clock.now_s()  # when it had not answered yet
+        self.idle = (Outcome.WAITING, "its SunSpec models are not known yet")
+
+    def _idled(self) -> tuple[Outcome, str]:
+        """It is starting until there is a profile, but not for ever."""
+        now_s = self._clock.now_s()
+        if self.presence.up is not True:
+            self._silent_s = now_s
+        elif self.idle[0] is Outcome.WAITING and now_s - self._silent_s > KNOWN_WITHIN_S:
+            self.idle = (Outcome.LOST, self.idle[1])
+        return self.idle
 
     def _kept_from_writing(self, now_s: float) -> str:
         long = now_s - self.looked_at_s > LOOK_PATIENCE_S

@@ -9,17 +9,18 @@ from vppd.core.model import Point, Quality
 from vppd.core.ports import Clock
 from vppd.core.settings import BmsSettings, Settings, UnitSettings
 from vppd.field.bms import Frame, FrameId, Picture, frames_of
-from vppd.field.drivers.can import CanDownError, Heard, overhear
+from vppd.field.drivers.can import Heard, overhear
+from vppd.field.drivers.can_port import ON_A_LINE, CanDownError, CanHeldError
+from vppd.field.drivers.hold import IN_USE
 from vppd.field.hear import read_dbc
 from vppd.field.survey.checks import bms_limits
-from vppd.field.survey.remarks import Remark, Sheet, fine, odd, wrong
+from vppd.field.survey.remarks import ASK_OR_STOP, Remark, Sheet, fine, odd, wrong
 
 LISTEN_LEAST_S = 3.0
 LISTEN_PERIODS = 2.5
 OPEN_WITHIN_S = 10.0
 TWICE, SLOWER = 0.65, 1.6  # of its period: two senders, or a slow one
 FEW = 3  # frames of one identifier are too few to tell a period
-EXCLUSIVE = {"slcan", "serial"}  # a second listener takes the first one's bytes
 
 Traffic = Mapping[FrameId, Heard]
 
@@ -144,7 +145,7 @@ async def _bus(
             Sheet(f"{unit.id}/bms", f"BMS {its.name}", where, (remark,)) for unit, _, its in members
         ]
 
-    if vppd_runs and at.interface in EXCLUSIVE:
+    if vppd_runs and at.interface in ON_A_LINE:
         text = "not listened to: its serial line has one owner, and vppd runs"
         return alike(odd("reachable", text, "stop vppd first (systemctl stop vppd)"))
     try:
@@ -154,6 +155,8 @@ async def _bus(
         traffic = await overhear(
             at.interface, at.channel, bitrate, at.serial_baudrate, seconds, clock
         )
+    except CanHeldError:
+        return alike(wrong("reachable", f"{where}: {IN_USE}", ASK_OR_STOP))
     except CanDownError as down:
         return alike(
             wrong("reachable", str(down), "interface up? its name, its bitrate, its plug?")

@@ -6,6 +6,10 @@ from enum import StrEnum
 
 from vppd.core.model import Point
 
+# Where a daemon has a serial line: of a command that knows --socket, and of one that does not.
+ASK_OR_STOP = "ask it with --socket, or stop it"
+ASK_BY_CTL_OR_STOP = "ask it with vppctl --socket, or stop it"
+
 
 class Verdict(StrEnum):
     """How much one remark matters."""

@@ -15,9 +15,11 @@ from vppd.core.profile import DeviceProfile, Table
 from vppd.field.blocks import Block
 from vppd.field.bms import FrameId, frames_of
 from vppd.field.drivers.can import Heard, overhear
+from vppd.field.drivers.hold import IN_USE
 from vppd.field.drivers.modbus import (
     DeviceRefused,
     Endpoint,
+    LineHeld,
     LinkDown,
     ModbusError,
     quiet_pymodbus,
@@ -26,6 +28,7 @@ from vppd.field.hear import read_dbc
 from vppd.field.sunspec.models import BASES, Found
 from vppd.field.survey.can import listen_s
 from vppd.field.survey.match import Match, best_first, bms_matches, nameplate_of, profile_match
+from vppd.field.survey.remarks import ASK_BY_CTL_OR_STOP
 from vppd.field.survey.sunspec import find_models, values_told
 from vppd.field.survey.values import Expected
 from vppd.field.survey.wire import Probe, TimeUpError, gather
@@ -108,6 +111,8 @@ async def scan_line(
             if await _is_there(probe, unit_id, timeout_s):
                 tell(f"{endpoint} unit id {unit_id} answers")
                 devices.append(await _identify(probe, unit_id, profiles, timeout_s))
+    except LineHeld:
+        tell(f"{endpoint}: {IN_USE}: {ASK_BY_CTL_OR_STOP}")
     except (LinkDown, TimeUpError) as error:
         if alone or devices or not isinstance(error, LinkDown):
             tell(f"{endpoint}: {str(error).removeprefix(f'{endpoint}: ')}")

@@ -13,9 +13,11 @@ from vppd.core.settings import (
     UnitSettings,
 )
 from vppd.field.blocks import Block
+from vppd.field.drivers.hold import IN_USE
 from vppd.field.drivers.modbus import (
     DeviceRefused,
     Endpoint,
+    LineHeld,
     LinkDown,
     ModbusError,
 )
@@ -26,7 +28,7 @@ from vppd.field.survey.checks import (
     registers,
     revert,
 )
-from vppd.field.survey.remarks import Remark, fine, odd, wrong
+from vppd.field.survey.remarks import ASK_OR_STOP, Remark, fine, odd, wrong
 from vppd.field.survey.sunspec import ask_inverter
 from vppd.field.survey.values import Expected, doubts, nameplate, sign_and_size, values_of
 from vppd.field.survey.wire import Probe, Shown, answering_as, cycle_s, gather, place
@@ -166,6 +168,10 @@ class Visit:
     async def _unreachable(self, error: ModbusError) -> None:
         """Nothing was answered: the exact failure, and whether another unit id answers."""
         stop = self._stop
+        if isinstance(error, LineHeld):
+            text = f"{stop.at.serial}: {IN_USE}"
+            self.remarks.append(wrong("reachable", text, ASK_OR_STOP))
+            return
         if isinstance(error, LinkDown):
             remedy = "address, port, cable, power? if the device serves one client only, "
             self.remarks.append(wrong("reachable", str(error), remedy + STOP_FIRST))
