@@ -4,7 +4,8 @@
 
 Days are lived on virtual time by a whole site that trades, in this process; hours in real time by
 the daemon, with the plant and the exchange as processes of their own. What counts as flat is the
-rule in `tests/soak_trend.py`. Exit code 1 when a figure is not.
+rule in `tests/soak_trend.py`. Exit code 1 when a figure is not. A simulated day takes a core about
+half an hour, ten minutes with `--beat 0.4 --units 2`.
 """
 
 import argparse

@@ -51,7 +51,7 @@ def block_at(utc: datetime) -> Block:
     return Block(local.date(), (local.hour * 60 + local.minute) // 15 + 1)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)  # those at hand
 def blocks_of(day: date) -> tuple[Block, ...]:
     """All 96 blocks of an IST day."""
     return tuple(Block(day, number) for number in range(1, BLOCKS_A_DAY + 1))

@@ -12,6 +12,7 @@ with a real exchange's papers. `state` (a dict) or `file` carries what it took o
 import asyncio
 import json
 import ssl
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -39,7 +40,8 @@ from vppd.sim.exchange_words import (
 
 RATE_PER_S = 4.0
 STOP_S = 0.1
-MOST_PRICED = 1000
+MOST_PRICED = 100  # two days
+ASKED_KEPT = 1000
 GARBAGE = "<html><body>502 Bad Gateway</body></html>"
 
 
@@ -73,7 +75,7 @@ class SimulatedExchange:
         self._rate_per_s, self._allowed, self._counted_s = rate_per_s, rate_per_s, clock.now_s()
         self._priced: dict[Sitting, list[dict[str, Any]]] = {}
         self.trouble = Trouble()
-        self.asked: list[str] = []  # every request's path, as it came
+        self.asked: deque[str] = deque(maxlen=ASKED_KEPT)  # the requests' paths, as they came
         self.busy_count = 0  # requests turned away with 429
         self.hall = Hall(clock, self._rules, self._crowd, state, file)
         self._runner: web.AppRunner | None = None
