@@ -1,5 +1,6 @@
 """What `vppctl status` and `top` say to the operator on shift: what is old is said to be old."""
 
+import math
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,6 +145,12 @@ def test_top_tells_of_orders_that_are_off_and_of_old_power() -> None:
 DAMPED = Clamp(Code.DROOP_DAMPING, 35.21, 35.19)
 NAMED = Clamp(Code.READING_STALE, 0.0, 0.0, "pack_v stale")
 CUT = Clamp(Code.ROOM, 50.0, 40.0)
+
+
+def test_what_was_asked_and_is_no_number_is_told() -> None:
+    assert Clamp(Code.ROOM, math.nan, 0.0).counts
+    assert Clamp(Code.ROOM, math.inf, 40.0).counts
+    assert not DAMPED.counts
 
 
 def test_a_clamp_that_cuts_nothing_that_is_seen_is_not_told() -> None:

@@ -291,7 +291,7 @@ class Clamp:
         """Whether it is told: not where it cut less than is seen. One that cuts nothing at all
         names who bounds."""
         cut_kw = abs(self.before_kw - self.after_kw)
-        return cut_kw == 0.0 or cut_kw >= SEEN_KW
+        return not 0.0 < cut_kw < SEEN_KW  # what was asked and is no number is told too
 
 
 @dataclass(frozen=True, slots=True)
