@@ -20,6 +20,7 @@ from vppd.cli.wire import DaemonAbsent, ask
 
 TOLERANCE_KW = 1.5
 TURN_KW, TURN_S = 10.0, 1.0  # a step of the ramp; and while a unit comes back by it
+STILL_S = 0.5  # a sum may pass through what is owed while units still change places
 LOOK_S = 0.05
 READY_S = 60.0
 
@@ -98,13 +99,8 @@ class FaultSite:
         clock = Clock()
         self.until(lambda: self.ledger.dispatch(power_kw), within_s, "a dispatch is acknowledged")
         self.wanted_kw = max(min(power_kw, CONNECTION_KW), -CONNECTION_KW)
-        left_s = max(within_s - clock.s, 1.0)
-
-        def there() -> bool:
-            return abs(self.ground.sum_kw() - self.wanted_kw) < TOLERANCE_KW
-
-        self.until(there, left_s, f"the devices hold {self.wanted_kw:.0f} kW")
-        return clock.s
+        before_s = clock.s
+        return before_s + self.owed(max(within_s - before_s, 1.0))
 
     def settled(self) -> None:
         """The site does what it is told, with power at every device."""
@@ -152,12 +148,23 @@ class FaultSite:
         return took_s
 
     def owed(self, within_s: float) -> float:
-        """The devices hold what is owed."""
-        return self.until(
-            lambda: abs(self.ground.sum_kw() - self.wanted_kw) < TOLERANCE_KW,
-            within_s,
-            f"the devices hold {self.wanted_kw:.0f} kW, they hold {self.ground.held_kw()}",
-        )
+        """Seconds until the devices hold what is owed, and none of them moved any more for
+        `STILL_S`. Raises Broken when that did not begin in time."""
+        clock, since_s, before = Clock(), 0.0, self.ground.held_kw()
+        while True:
+            now_s, held = clock.s, self.ground.held_kw()
+            off_kw = abs(sum(held.values()) - self.wanted_kw)
+            moved_kw = max(abs(held[unit] - before[unit]) for unit in held)
+            if off_kw >= TOLERANCE_KW or moved_kw >= TOLERANCE_KW:
+                since_s, before = now_s, held
+            if since_s > within_s:
+                raise Broken(
+                    f"not within {within_s:g} s: the devices hold {self.wanted_kw:.0f} kW,"
+                    f" they hold {held}"
+                )
+            if now_s - since_s >= STILL_S:
+                return since_s
+            time.sleep(LOOK_S)
 
     def held(self, for_s: float, tolerance_kw: float = TOLERANCE_KW, *, asks: bool = True) -> float:
         """Every look shows the power that is owed, and ticks go on (`asks`: so it says). While a
