@@ -128,8 +128,8 @@ class FakeActuator:
     def reset_alarms(self) -> None:
         self.resets += 1
 
-    async def finish(self) -> None:
-        return None
+    async def finish(self) -> bool:
+        return True
 
 
 def settings_of(**rest: Any) -> Settings:

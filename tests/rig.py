@@ -138,8 +138,8 @@ class Wire:
     def reset_alarms(self) -> None:
         self.acts.append("reset_alarms")
 
-    async def finish(self) -> None:
-        return
+    async def finish(self) -> bool:
+        return True
 
     @property
     def last(self) -> Cleared:

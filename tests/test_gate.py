@@ -1068,7 +1068,7 @@ def test_stop_is_zero_and_stays_zero() -> None:
     now = rig.bus.snapshot()
     rig.gate.room(now)
     waiting = rig.gate.stop(now)
-    assert [each.unit for each in waiting] == [B1]
+    assert list(waiting) == [B1]
     assert (rig.wires[B1].last.power_kw, rig.shut_by()) == (0.0, Code.STOPPING)
     assert rig.wires[B1].last.bound_by == (Code.STOPPING,)
     got = rig.ask(50.0, 10.0)

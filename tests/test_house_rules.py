@@ -25,7 +25,7 @@ PYTHON = [*SOURCES, *sorted((TOP / "tests").rglob("*.py"))]
 
 LAYERS = {"field", "campus", "grid", "market"}
 CONTROL = {"tick", "duty", "record", "recording", "rerun", "orders", "trading"}
-HOUSE = {"house", "parts", "site_parts", "crew", "reload"}
+HOUSE = {"house", "parts", "site_parts", "crew", "left_behind", "reload"}
 BELOW = {"core", "spine", *LAYERS}
 MAY_IMPORT = {
     "core": {"core"},
@@ -36,7 +36,9 @@ MAY_IMPORT = {
     "region": BELOW | {"northbound", "region"},  # sites for units, over northbound's broker
     "config": {"core", "config"},
     "sim": {"core", "sim"},
-    **dict.fromkeys(("house", "parts", "site_parts", "crew"), BELOW | CONTROL | HOUSE),
+    **dict.fromkeys(
+        ("house", "parts", "site_parts", "crew", "left_behind"), BELOW | CONTROL | HOUSE
+    ),
     **dict.fromkeys(
         ("app", "daemon", "reload"),
         BELOW | CONTROL | HOUSE | {"northbound", "region", "config", "app"},

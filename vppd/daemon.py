@@ -19,6 +19,7 @@ from vppd.core.alarms import Code
 from vppd.core.model import SITE
 from vppd.core.records import EventRow
 from vppd.core.settings import Settings
+from vppd.left_behind import LeftBehind
 from vppd.northbound.door import DoorTakenError
 from vppd.northbound.sentence import sentence
 from vppd.northbound.server import Server
@@ -95,6 +96,7 @@ class Daemon:
         self._watchdog = Watchdog(self._clock, self._notifier, watchdog_period_s())
         self._gc = GcMeter(self._clock)
         self._house: House | None = None
+        self._left: LeftBehind | None = None
         self._shown = Parts()
         self._upkeep: Upkeep | None = None
         self._journal_path = state_dir / "journal.db"
@@ -155,7 +157,8 @@ class Daemon:
         if self._plant is not None:
             supervisor.restarting("plant", self._plant.run)
         supervisor.restarting("housekeeping", self._keep_house)
-        reloader = self._reloader(house, site)
+        self._left = LeftBehind(self._journal, self._clock, house.alarms)
+        reloader = self._reloader(house, site, self._left)
         site.reload = reloader.ask
         supervisor.fatal("reload", reloader.run)
         supervisor.fatal("start", self._start)
@@ -164,10 +167,11 @@ class Daemon:
             loop.add_signal_handler(number, supervisor.stop, signal.Signals(number).name)
         loop.add_signal_handler(signal.SIGHUP, reloader.hang_up)
 
-    def _reloader(self, house: House, site: Site) -> Reloader:
+    def _reloader(self, house: House, site: Site, left: LeftBehind) -> Reloader:
         def adopted() -> None:
             self._journal.adopt(house.settings.journal)
             site.adopt(house.settings, house.assets, house.trading)
+            left.adopt(house.settings)
 
         reload = Reload(house, (self._shown,), adopted)
         return Reloader(
@@ -184,6 +188,8 @@ class Daemon:
     async def _start(self) -> None:
         """Employ the parts once there is a plant to talk to; tell systemd; then sleep for ever."""
         house = self._known_house()
+        if self._left is not None:
+            await self._left.begin(self._settings)
         if self._plant is not None:
             async with asyncio.timeout(PLANT_READY_S):
                 await self._plant.served()
@@ -206,7 +212,9 @@ class Daemon:
             return
         if any(each.name == "tick" for each in self._supervisor.status()):
             await self._supervisor.end("tick")
-            await self._house.rest()
+            moving = await self._house.rest()
+            if self._left is not None:
+                self._left.rested(moving)
         log.info("stopped", text=reason.text)
         self._journal.append(EventRow(self._clock.utc(), "stopped", SITE, 1, reason.text))
 

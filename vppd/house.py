@@ -7,6 +7,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Literal
 
 from vppd.campus.losses import loss_model
@@ -15,7 +16,7 @@ from vppd.core.alarms import Code, Level
 from vppd.core.asset import Asset
 from vppd.core.decision import Decision
 from vppd.core.model import SITE, Snapshot, UnitId
-from vppd.core.ports import Clock, Journal, Report
+from vppd.core.ports import Actuator, Clock, Journal, Report
 from vppd.core.records import EventRow, TripRow
 from vppd.core.settings import Settings
 from vppd.crew import Crew
@@ -179,19 +180,27 @@ class House:
         supervisor.restarting("time", self.look_at_time)
         supervisor.fatal("orders", self.desk.run)
 
-    async def rest(self) -> None:
-        """0 kW and 0 kvar to every unit, read back, then each profile's on_stop. Bounded."""
+    async def rest(self) -> frozenset[UnitId]:
+        """0 kW and 0 kvar to every unit, read back, then each profile's on_stop. Bounded; who did
+        not read back 0."""
         self.log.close()
         waiting = self.gate.stop(self.bus.snapshot())
-        try:
+        moving = set(waiting)
+
+        async def finish(unit: UnitId, actuator: Actuator) -> None:
+            if await actuator.finish():
+                moving.discard(unit)
+
+        with suppress(TimeoutError):
             async with asyncio.timeout(STOP_S), asyncio.TaskGroup() as tasks:
-                for actuator in waiting:
-                    tasks.create_task(actuator.finish())
-        except TimeoutError:
-            text = f"not every unit read back 0 kW within {STOP_S:g} s"
+                for unit, actuator in waiting.items():
+                    tasks.create_task(finish(unit, actuator))
+        if moving:
+            text = f"not read back at 0 kW: {', '.join(sorted(moving))}"
             self.journal.append(EventRow(self.clock.utc(), Code.STOPPING, SITE, 3, text))
         if self.recorder is not None:
             await self.recorder.close()
+        return frozenset(moving)
 
     # ---- another configuration ----------------------------------------------------------------
 
@@ -254,14 +263,14 @@ class House:
         and what latched it stays."""
         for owner in refit.gone:
             self.bus.forget(owner, plans=True)
-            self.alarms.forget(owner, "not configured any more")
+            self.alarms.forget(owner, "not configured any more", {Code.LEFT_BEHIND})
         for latch in self.gate.latches.all():
             if latch.scope in refit.added and latch.code not in HELD:
                 self.audit.resume(latch.code, UnitId(latch.scope), latch.text, latch.since)
         for owner in refit.moved & self.field.actuators.keys():
             self.bus.forget(owner)
             latched = {each.code for each in self.gate.latches.all() if each.scope == owner}
-            self.alarms.forget(owner, "on another device now", latched)
+            self.alarms.forget(owner, "on another device now", latched | {Code.LEFT_BEHIND})
 
 
 def sync_of(settings: Settings) -> Literal["auto", "assume"]:

@@ -103,6 +103,7 @@ class Code(StrEnum):
     NOT_OURS = "not_ours"
     DELIVERED = "delivered"
     RELOADING = "reloading"
+    LEFT_BEHIND = "left_behind"
     # campus and frequency
     SHARE = "share"
     ROOM = "room"
@@ -258,6 +259,11 @@ MEANINGS: dict[Code, Meaning] = {
     Code.NOT_OURS: Meaning(_I, "another aggregator of the group commands this site"),
     Code.DELIVERED: Meaning(_I, "what a site was ordered over some time, and what it delivered"),
     Code.RELOADING: Meaning(_I, "moves by its ramp into what a new configuration allows"),
+    Code.LEFT_BEHIND: Meaning(
+        _C,
+        "a device without a timer was left without 0 kW and is not configured any more",
+        "set it to 0 kW at the device",
+    ),
     Code.SHARE: Meaning(_I, "the unit's share of the site"),
     Code.ROOM: Meaning(_W, "the units together cannot give what is owed"),
     Code.DROOP_RAMP: Meaning(_I, "droop moves no faster than droop.ramp_kw_per_s"),

@@ -53,9 +53,10 @@ class Actuator(Protocol):
     def reset_alarms(self) -> None:
         """Ask the device to reset its own alarms, where its profile can."""
 
-    async def finish(self) -> None:
-        """After the gate offered 0: return when 0 was read back and `on_stop` was written,
-        or when the link cannot do it. Bounded by the caller."""
+    async def finish(self) -> bool:
+        """After the gate offered 0: return when 0 was read back and `on_stop` was written, or when
+        the link cannot do it; whether nothing of ours is left in the device. Bounded by the
+        caller."""
 
 
 class Journal(Protocol):

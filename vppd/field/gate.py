@@ -239,17 +239,17 @@ class Gate:
             self._note("watch", now=now)
             self._decide(now, {})
 
-    def stop(self, now: Snapshot) -> Sequence[Actuator]:
+    def stop(self, now: Snapshot) -> Mapping[UnitId, Actuator]:
         """0 kW and 0 kvar for all from now on; gives the actuators to wait for."""
         self._note("stop", now=now)
         self._stopping = True
         self._judged = None
         self._decide(now, {})
-        return [
-            unit.actuator
-            for unit in self._units.values()
+        return {
+            id_: unit.actuator
+            for id_, unit in self._units.items()
             if unit.actuator is not None and not unit.standing.released
-        ]
+        }
 
     # ---- another configuration ----------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import math
 
 from vppd.core.alarms import Code
-from vppd.core.model import Cleared, DeviceNotice, Outcome, UnitId, WriteResult
+from vppd.core.model import Cleared, DeviceNotice, LinkChange, Outcome, UnitId, WriteResult
 from vppd.core.ports import Clock, Report
 
 PROVE_EVERY_S = 2.0
@@ -45,8 +45,9 @@ class SiteActuator:
     def reset_alarms(self) -> None:
         """A site resets its own."""
 
-    async def finish(self) -> None:
+    async def finish(self) -> bool:
         """Orders end by themselves; the site then does as its own plans say."""
+        return True
 
     def wanted(self, planned_s: float | None) -> Cleared | None:
         """What the site is to be ordered now; None: nothing, it is left to itself. `planned_s`:
@@ -62,6 +63,15 @@ class SiteActuator:
         """The site took an order."""
         written = Outcome.WRITTEN
         self._report(WriteResult(self.unit, written, power_kw, 0.0, now_s, "", cleared_at_s))
+
+    def unanswered(self, power_kw: float, cleared_at_s: float, now_s: float, text: str) -> None:
+        """The site may have taken an order, or not: nobody knows."""
+        lost = Outcome.LOST
+        self._report(WriteResult(self.unit, lost, power_kw, 0.0, now_s, text, cleared_at_s))
+
+    def heard(self, now_s: float, text: str, *, up: bool) -> None:
+        """The site began, or ceased, to tell of itself."""
+        self._report(LinkChange(self.unit, up, now_s, text))
 
     def trouble(self, text: str, now_s: float) -> None:
         """Tell, or end with an empty text, that the site refuses orders."""

@@ -6,6 +6,7 @@ All the while the old configuration holds too: what is added are limits.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from vppd.core.alarms import Code, Level
 from vppd.core.asset import Asset
@@ -19,6 +20,7 @@ from vppd.field.gate import Gate
 from vppd.field.latches import RELOAD, Latches
 from vppd.field.refit import Refit
 from vppd.house import House, duty_of, inputs_of
+from vppd.left_behind import unattended
 from vppd.rerun import DeafAudit, assets_of
 
 LEAVE_S = 8.0  # longer than a device's own release
@@ -136,28 +138,35 @@ class Way:
         )
 
     async def _let_go_soon(self, asset: Asset, actuator: Actuator) -> None:
-        """Bounded, and told when it was in vain."""
-        try:
+        """Bounded, and told when it was in vain: for as long as it may matter where the device has
+        no timer of its own."""
+        house, id_ = self._house, asset.id
+        with suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_S):
-                await self._let_go(asset, actuator)
-        except TimeoutError:
-            text = f"did not confirm 0 kW within {LEAVE_S:g} s before it left"
-            now = self._house.clock.utc()
-            row = EventRow(now, Code.RELOADING, asset.id, Level.WARNING, text)
-            self._house.journal.append(row)
+                if await self._let_go(asset, actuator):
+                    return
+        place = unattended(house.settings).get(id_)
+        if place is not None:
+            text = f"{id_} at {place} left this configuration and did not read back 0 kW"
+            house.alarms.set(Code.LEFT_BEHIND, id_, True, f"{text}: it may hold its last setpoint")
+        else:
+            text = "did not read back 0 kW before it left"
+            row = EventRow(house.clock.utc(), Code.RELOADING, id_, Level.WARNING, text)
+            house.journal.append(row)
 
-    async def _let_go(self, asset: Asset, actuator: Actuator) -> None:
-        """Given back to its own control where it can be and nothing holds it; else as at a stop."""
+    async def _let_go(self, asset: Asset, actuator: Actuator) -> bool:
+        """Given back to its own control where it can be and nothing holds it; else as at a stop.
+        Whether nothing of ours is left in it."""
         gate, clock, id_ = self._house.gate, self._house.clock, asset.id
         standing, latches = gate.standing(id_), gate.latches
         held = latches.trips(asset) or latches.disabled(id_) or latches.released(id_)
         if held or not gate.releasable(id_) or standing.up is not True:
-            await actuator.finish()
-            return
+            return await actuator.finish()
         self._released.append(id_)
         gate.release(id_, RELOAD)
         while not standing.released and standing.up is True:
             await clock.sleep_until(clock.now_s() + LOOK_S)
+        return standing.released
 
 
 def _narrower(span_kw: tuple[float, float], room: Limit) -> bool:

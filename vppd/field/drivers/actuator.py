@@ -121,16 +121,18 @@ class ModbusActuator:
             self._steps.append(Step(write=Writable.RESET_ALARMS, value=1.0))
             self._reschedule(self._clock.now_s())
 
-    async def finish(self) -> None:
+    async def finish(self) -> bool:
         """Return when the 0 offered before was read back and `on_stop` was answered, or when the
-        device is lost."""
-        if not self._has_setpoints or self._given or self.presence.up is not True:
-            return
+        device is lost; whether 0 was read back, or nothing of ours is in it."""
+        idle = not self._has_setpoints or self._given
+        if idle or self.presence.up is not True:
+            return idle
         self._finished.clear()  # it may have been lost before
         self._finishing, self._giving = True, False
         self.hurry()
         self.wake()
         await self._finished.wait()
+        return self._leaving
 
     # ---- the half that the link holds ---------------------------------------------------------
 
