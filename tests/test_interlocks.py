@@ -732,6 +732,33 @@ def test_who_only_follows_what_it_was_told_never_ramps(
         assert verdict is None
 
 
+@pytest.mark.parametrize("rated_kw", [100.0, 1000.0])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_power_may_move_by_the_ramp_and_a_twentieth_of_the_rating(
+    rated_kw: float, sign: float
+) -> None:
+    most_kw = 10.0 * 2.0 + 0.05 * rated_kw
+    for moved_kw, told in ((most_kw, False), (most_kw + 0.1, True)):
+        eyes = Eyes(asset(rated_kw=rated_kw))
+        for _ in range(6):
+            eyes.look(0.5)
+        said = eyes.look(0.5, power_kw=sign * moved_kw).verdicts
+        assert (Code.POWER_RAMP in said) is told
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_what_was_told_long_ago_explains_no_power(sign: float) -> None:
+    """It is remembered in spans of 3 s, of which two count: the last look that knows of it is
+    number 17, where spans begin at looks 0, 6, 12 and 18."""
+    for last, told in ((17, False), (18, True)):
+        eyes = Eyes()
+        for number in range(last + 1):
+            old = number < 12
+            eyes.told_kw = sign * 60.0 if old else 0.0
+            eyes.look(0.5, power_kw=sign * 60.0 if old or number == last else 0.0)
+            assert (Code.POWER_RAMP in eyes.verdicts) is (told and number == last)
+
+
 def test_notes_of_an_older_power_ramp_are_left() -> None:
     eyes = Eyes()
     eyes.notes[Code.POWER_RAMP] = (999.0, 0.0, 999.5, 0.0)
