@@ -200,6 +200,17 @@ ATTACKS: dict[str, tuple[tuple[str, ...], str]] = {
         ),
         "the end was cut off: the chain ends with entry 6",
     ),
+    "inserted where nobody looks": (
+        (DROP, "INSERT INTO trip (id, at, scope, code) VALUES (-5, 1, 'B1', 'soc_low')"),
+        "trip -5 was inserted",
+    ),
+    "no text": (("UPDATE trip SET text = x'00ff' WHERE id = 3",), "trip 3 was changed"),
+    "no words": (
+        ("UPDATE trip SET text = CAST(x'ff' AS TEXT) WHERE id = 3",),
+        "trip 3 was changed",
+    ),
+    "no hash": (("UPDATE chain SET hash = 'none' WHERE seq = 5",), "entry 5 was changed"),
+    "no id": (("UPDATE chain SET \"row\" = 'none' WHERE seq = 5",), "entry 5 was changed"),
     "an event disguised": (("UPDATE event SET code = 'x' WHERE code = 'order'",), "event 1 was"),
 }
 

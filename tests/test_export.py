@@ -72,6 +72,20 @@ async def test_csv_has_every_field_of_every_row(path: Path, tmp_path: Path) -> N
     )
 
 
+async def test_a_text_that_a_spreadsheet_would_compute_is_a_text(
+    path: Path, tmp_path: Path
+) -> None:
+    """Whoever sends a command chooses its words, and somebody opens the file in an office."""
+    texts = ["=HYPERLINK(0)", "+1", "-1+2", "@SUM(A1)", "\tx", "plain = text", "'quoted", "", "-"]
+    await filled(path, [dataclasses.replace(trip(n), text=each) for n, each in enumerate(texts)])
+    result = vppd("export", "--state", path.parent, "--csv", tmp_path, "--table", "trip")
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "trip.csv").open(encoding="utf-8", newline="") as file:
+        shown = [line["text"] for line in csv.DictReader(file)]
+    expected = [f"'{each}" if each[:1] in {"=", "+", "-", "@", "\t"} else each for each in texts]
+    assert shown == expected
+
+
 async def test_parquet_has_the_same_rows_with_their_types(path: Path, tmp_path: Path) -> None:
     parquet = importlib.import_module("pyarrow.parquet")
     await filled(path, [*ONE_OF_EACH, *readings(500)])

@@ -287,3 +287,15 @@ def test_what_the_disk_is_given_a_day_is_known_after_half_an_hour(tmp_path: Path
         if 1 <= hour <= 30 or hour > 56:
             assert status.mb_per_day == pytest.approx(a_day_mb, rel=0.01)
             assert status.over_budget is (a_day_mb > 100)
+
+
+def test_who_asks_seldom_is_told_what_is_written_a_day(tmp_path: Path) -> None:
+    counters, clock = tmp_path / "io", Standing(BEGIN)
+    writes = DiskWrites(clock, budget_mb_per_day=100, counters=counters)
+    for week in range(4):
+        clock.at = BEGIN + timedelta(weeks=week)
+        counters.write_text(f"write_bytes: {week * 7 * 200 * 1_000_000}\n")
+        status = writes.status()
+        if week:
+            assert status.mb_per_day == pytest.approx(200.0)
+            assert status.over_budget

@@ -28,6 +28,7 @@ from vppd.parts import Parts
 from vppd.reload.asking import Reloader, configured
 from vppd.reload.change import Reload
 from vppd.spine import log as logging
+from vppd.spine.audit_watch import tell as tell_anchor
 from vppd.spine.clock import SystemClock
 from vppd.spine.fingerprint import fingerprints
 from vppd.spine.journal import SqliteJournal
@@ -129,6 +130,7 @@ class Daemon:
             return await self._supervisor.run()
         finally:
             await self._journal.close()
+            tell_anchor(self._journal.status().anchor)
 
     def _assemble(self, opened: Opened) -> None:
         """Give every part of the process its task; devices are touched only from `_start` on."""

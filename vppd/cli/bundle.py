@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
+from typing import BinaryIO
 
 from vppd.cli.last_rows import open_read_only
 from vppd.cli.wire import DaemonAbsent, fetch
@@ -34,10 +35,14 @@ ON_A_LINE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 IN_BRACES = re.compile(rf"(?P<in>)(?P<head>{_KEY}){_NAMES_ONE}(?P<value>[^,}}\n]+)", re.IGNORECASE)
-IN_URL = re.compile(r"(\w+://)[^/@\s\"']+@")
+# Who logs in by an address: to the last @, as what people type there may hold any other mark.
+IN_URL = re.compile(r"(?P<scheme>\w+://)(?P<who>[^\s\"'<>]+)@")
 SHORT = 4  # a secret as short as that would blot out half of the words there are
 VIEWS = ("event", "command", "trip", "violation", "setpoint", "site")
 ROWS_MAX = 50_000
+ROWS_AHEAD_MAX = 2_000
+AHEAD = timedelta(hours=1)  # clocks of two that ask differ
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 TARGETS = ("status", "units", "alarms", "frequency", "campus")
 KEPT_OUT = "credentials"
 UNREADABLE = "unreadable"
@@ -58,7 +63,7 @@ def bundle(file: Path, places: Places, last_s: float, tell: Callable[[str], None
     """Write the bundle with so much of the past; no existing file is touched. How many files of
     recorded decisions are in it. Raises OSError."""
     blot, recordings = blotter(places), 0
-    with file.open("xb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as tar:
+    with _whole(file) as raw, tarfile.open(fileobj=raw, mode="w:gz") as tar:
         now = datetime.fromtimestamp(os.fstat(raw.fileno()).st_mtime, UTC)
         begin = now - timedelta(seconds=last_s)
 
@@ -69,7 +74,7 @@ def bundle(file: Path, places: Places, last_s: float, tell: Callable[[str], None
         for name, text in configuration(places.config):
             add(f"config/{name}", text)
         add("daemon.json", json.dumps(daemon(places.socket), indent=1))
-        for name, lines in journal(places.state / "journal.db", begin):
+        for name, lines in journal(places.state / "journal.db", begin, now + AHEAD):
             tell(f"journal: {json.loads(lines)['error'] if name == UNREADABLE else name}")
             add(f"journal/{name}.jsonl", lines)
         for path in recorded(places.state / "recorder", begin):
@@ -78,6 +83,17 @@ def bundle(file: Path, places: Places, last_s: float, tell: Callable[[str], None
                 _add(tar, f"recorder/{path.name}", path.read_bytes(), now)
                 recordings += 1
     return recordings
+
+
+@contextlib.contextmanager
+def _whole(file: Path) -> Iterator[BinaryIO]:
+    """A new file that is not left when it does not become whole."""
+    with file.open("xb") as raw:
+        try:
+            yield raw
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
 
 
 def about(now: datetime) -> dict[str, object]:
@@ -108,30 +124,45 @@ def without_secrets(text: str) -> str:
     """YAML with the values of keys that name a secret blotted out, and who logs in by a URL."""
     for pattern in (ON_A_LINE, IN_BRACES):
         text = pattern.sub(rf"\g<in>\g<head> {BLOTTED}", text)
-    return IN_URL.sub(rf"\1{BLOTTED}@", text)
+    return _without_logins(text)
+
+
+def _without_logins(text: str) -> str:
+    return IN_URL.sub(rf"\g<scheme>{BLOTTED}@", text)
 
 
 def blotter(places: Places) -> Callable[[str], str]:
-    """Takes out of any text what the service's credentials, and secrets of the files, say."""
+    """Takes out of any text what the service's credentials, and secrets of the files, say. Raises
+    OSError for a credential that may not be read: what is not known cannot be kept out."""
     secrets: set[str] = set()
     for folder in places.credentials:
-        for path in folder.iterdir() if folder.is_dir() else ():
-            with contextlib.suppress(OSError, UnicodeDecodeError):
-                secrets.update(path.read_text(encoding="utf-8").split("\n"))
+        secrets.update(line.strip() for text in _files_of(folder) for line in text.splitlines())
     for path in places.config.rglob("*.y*ml") if places.config.is_dir() else ():
         text = path.read_text(encoding="utf-8", errors="replace")
         for pattern in (ON_A_LINE, IN_BRACES):
             values = (each["value"].partition(" #")[0].strip() for each in pattern.finditer(text))
             secrets.update(each.strip("\"'") for each in values)
+        for each in IN_URL.finditer(text):
+            secrets.add(each["who"].partition(":")[2])
     ordered = sorted((each for each in secrets if len(each) > SHORT), key=len, reverse=True)
 
     def blot(text: str) -> str:
         for secret in ordered:
             for form in {secret, json.dumps(secret)[1:-1]}:
                 text = text.replace(form, BLOTTED)
-        return text
+        return _without_logins(text)
 
     return blot
+
+
+def _files_of(folder: Path) -> Iterator[str]:
+    """What the files of a folder of credentials say."""
+    try:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.is_file():
+                yield path.read_bytes().decode("utf-8", "replace")
+    except PermissionError as error:
+        raise OSError(f"{told(error)}: it must be known to be kept out; run it as root") from error
 
 
 def daemon(socket: str) -> dict[str, object]:
@@ -145,12 +176,15 @@ def daemon(socket: str) -> dict[str, object]:
     return said
 
 
-def journal(path: Path, begin: datetime) -> Iterator[tuple[str, str]]:
-    """The newest rows of each kind since then, oldest first, as JSON lines."""
+def journal(path: Path, begin: datetime, end: datetime) -> Iterator[tuple[str, str]]:
+    """The newest rows of each kind of that time, oldest first, as JSON lines; and apart from them,
+    as they would leave no room, some of a time to come: a clock that ran ahead wrote them."""
     try:
         with contextlib.closing(open_read_only(path)) as rows:
             for view in VIEWS:
-                yield view, _rows(rows, view, begin)
+                yield view, _rows(rows, view, (begin, end), ROWS_MAX)
+                if ahead := _rows(rows, view, (end, NEVER), ROWS_AHEAD_MAX).strip():
+                    yield f"{view}-of-a-time-to-come", f"{ahead}\n"
     except sqlite3.Error as error:
         yield UNREADABLE, json.dumps({"error": f"{path}: {error}"})
     except OSError as error:
@@ -166,11 +200,11 @@ def recorded(folder: Path, begin: datetime) -> Iterable[Path]:
     return found[first:]
 
 
-def _rows(rows: sqlite3.Connection, view: str, begin: datetime) -> str:
-    since = int(begin.timestamp() * 1e6)
+def _rows(rows: sqlite3.Connection, view: str, span: tuple[datetime, datetime], most: int) -> str:
+    since, until = (int(each.timestamp() * 1e6) for each in span)
     cursor = rows.execute(
-        f"SELECT * FROM {view} WHERE at >= ? ORDER BY at DESC LIMIT {ROWS_MAX}",  # noqa: S608
-        (since,),
+        f"SELECT * FROM {view} WHERE at >= ? AND at < ? ORDER BY at DESC LIMIT ?",  # noqa: S608
+        (since, until, most),
     )
     names = [each[0] for each in cursor.description]
     lines = [json.dumps(dict(zip(names, row, strict=True))) for row in cursor]

@@ -7,6 +7,7 @@ itself, so that a running daemon's write-ahead log is not held up for long.
 import csv
 import dataclasses
 import importlib
+import os
 import sqlite3
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from vppd.spine.schema import TABLES, from_micros, micros
 
 SOME_ROWS = 20_000
 DAY = timedelta(days=1)
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a cell begins that is computed
 PARQUET_MISSING = (
     "Parquet needs pyarrow: pip install 'vppd[parquet]' into vppd's environment, or use --csv"
 )
@@ -91,7 +93,8 @@ def export(
         with closing(open_read_only(path)) as journal:
             for name in names:
                 target = directory / f"{name}.{suffix}"
-                part = target.with_name(f"{target.name}.part")
+                # of this process alone: two that wrote one would rename each other's half
+                part = target.with_name(f"{target.name}.{os.getpid()}.part")
                 try:
                     rows = rows_of(journal, SOURCES[name], begin, end)
                     counts[name] = _written(sheet(part, SOURCES[name]), name, rows, progress)
@@ -161,7 +164,9 @@ def _written(
 
 
 class CsvSheet:
-    """A head line with the names, then a line a row; times as ISO 8601 with Z, exact."""
+    """A head line with the names, then a line a row; times as ISO 8601 with Z, exact. A text that a
+    spreadsheet would take for a formula gets an apostrophe before it, as others may have chosen it:
+    `'=1+1`. Parquet has every text as it was."""
 
     def __init__(self, path: Path, source: Source) -> None:
         self._file = path.open("w", encoding="utf-8", newline="")
@@ -180,6 +185,8 @@ class CsvSheet:
 def _text(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, str) and value.startswith(FORMULA):
+        return f"'{value}"
     return value
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from vppd.cli.wire import Json
@@ -15,16 +16,24 @@ WHERE_ELSE = "`--state DIR` says where vppd keeps its journal"
 
 _NOW = "CAST((julianday('now') - 2440587.5) * 86400 AS REAL)"
 _AGE = f"{_NOW} - at / 1e6"
+_NOW_US = f"CAST({_NOW} * 1e6 AS INTEGER)"
+# Rows of a time to come, which a clock that ran ahead once has left, are not the last; unless there
+# are no others.
+_UNTIL = f"""SELECT iif(EXISTS (SELECT 1 FROM site_row WHERE at <= {_NOW_US}), {_NOW_US},
+    {2**62})"""  # noqa: S608
 _SITE = f"""SELECT at_utc, {_AGE}, owed_kw, cleared_kw, frequency_hz
-    FROM site ORDER BY at DESC LIMIT 1"""  # noqa: S608
+    FROM site WHERE at <= :until ORDER BY at DESC LIMIT 1"""  # noqa: S608
 _UNITS = f"""SELECT unit, state, asked_kw, got_kw, measured_kw, clamps_json, max(at), {_AGE}
-    FROM setpoint WHERE at > (SELECT max(at) FROM setpoint) - ? * 1000000
+    FROM setpoint WHERE at <= :until
+        AND at > (SELECT max(at) FROM setpoint_row WHERE at <= :until) - :back_s * 1000000
     GROUP BY unit ORDER BY unit"""  # noqa: S608
 _EVENTS = f"""SELECT at, at_utc, {_AGE}, kind, unit, code, text FROM (
-    SELECT at, at_utc, 'event' AS kind, unit, code, text FROM event
+    SELECT at, at_utc, 'event' AS kind, unit, code, text FROM event WHERE at <= :until
     UNION ALL SELECT at, at_utc, 'command', unit, verb, verdict || ' ' || text FROM command
-    UNION ALL SELECT at, at_utc, 'trip', scope, code, action || ' ' || text FROM trip)
-    ORDER BY at DESC LIMIT ?"""  # noqa: S608
+        WHERE at <= :until
+    UNION ALL SELECT at, at_utc, 'trip', scope, code, action || ' ' || text FROM trip
+        WHERE at <= :until)
+    ORDER BY at DESC LIMIT :most"""  # noqa: S608
 
 
 def last_rows(state: Path) -> Json:
@@ -32,9 +41,11 @@ def last_rows(state: Path) -> Json:
     path = state / "journal.db"
     try:
         with contextlib.closing(open_read_only(path)) as journal:
-            site = journal.execute(_SITE).fetchone()
-            units = journal.execute(_UNITS, (LOOK_BACK_S,)).fetchall()
-            events = journal.execute(_EVENTS, (ROWS,)).fetchall()
+            (until,) = journal.execute(_UNTIL).fetchone()
+            values = {"until": until, "back_s": LOOK_BACK_S, "most": ROWS}
+            site = journal.execute(_SITE, values).fetchone()
+            units = journal.execute(_UNITS, values).fetchall()
+            events = journal.execute(_EVENTS, values).fetchall()
     except sqlite3.Error as error:
         raise OSError(f"{path}: {error}") from error
     return {
@@ -94,6 +105,23 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     closed_well = not path.with_name(path.name + "-wal").exists()
     how = "&immutable=1" if closed_well else ""
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{how}", uri=True, timeout=WAIT_S)
+
+
+def unmoved_since_now(path: Path) -> Callable[[], bool]:
+    """Asked later: whether what was read of this journal is of one instant. Call it before
+    `open_read_only`, which reads a file that was closed well without locks, as nobody writes it; it
+    may be begun to be written meanwhile, and its pages then change under the reader."""
+    wal = path.with_name(path.name + "-wal")
+
+    def seen() -> tuple[object, ...]:
+        try:
+            found = path.stat()
+        except OSError:
+            return ()
+        return found.st_ino, found.st_size, found.st_mtime_ns, wal.exists()
+
+    before, closed_well = seen(), not wal.exists()
+    return lambda: not closed_well or seen() == before
 
 
 def _unit(row: tuple[object, ...]) -> Json:

@@ -7,6 +7,7 @@ on; what devices measured stays as recorded.
 
 import shutil
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,8 +34,15 @@ SITE = "site"
 NONE = UnitOutcome(0, 0, 0, 0, "", 0)
 CENTS = 100.0
 GAP_S = 1.0  # between two ticks: more is told
+SET_S = 5.0  # wall time that differs so much from the time that passed was set
+UNPACKED_MOST = 4  # times its size: what is recorded was compressed already
+UNPACKED_FREE_BYTES = 2**20
 
 Change = tuple[str, str]  # a dotted key and its value, as YAML spells them
+
+
+class UnmadeError(ValueError):
+    """A change of the settings that cannot be made; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +108,31 @@ def recorded_in(place: Path) -> Iterator[Sequence[Segment]]:
         return
     with TemporaryDirectory(prefix="vppd-replay-") as folder:
         try:
-            with tarfile.open(place) as bundle:
-                for member in bundle:
-                    name = Path(member.name)
-                    content = bundle.extractfile(member)
-                    if content is not None and name.suffix == SUFFIX:
-                        with (Path(folder) / name.name).open("wb") as file:
-                            shutil.copyfileobj(content, file)
-        except tarfile.TarError as error:
-            raise OSError(f"{place}: not a bundle: {error}") from error
+            _unpack(place, Path(folder))
+        except (tarfile.TarError, EOFError, zlib.error, LookupError, ValueError) as error:
+            raise OSError(f"{place}: not a bundle, or not whole: {error}") from error
         yield segments(Path(folder))
 
 
+def _unpack(bundle: Path, folder: Path) -> None:
+    """The recorded files of a bundle, which a stranger may have made: by their last names, plain
+    files alone, and no more than such a bundle can hold. Raises OSError, what `tarfile` raises."""
+    left = UNPACKED_MOST * bundle.stat().st_size + UNPACKED_FREE_BYTES
+    with tarfile.open(bundle) as tar:
+        for member in tar:
+            name = Path(member.name)
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is None or name.suffix != SUFFIX:
+                continue
+            left -= member.size
+            if left < 0:
+                raise OSError(f"{bundle}: it unpacks to many times its size: not a bundle of vppd")
+            with (folder / name.name).open("wb") as file:
+                shutil.copyfileobj(content, file)
+
+
 def replay(found: Sequence[Segment], span: Span, change: Sequence[Change], ears: Ears) -> Played:
-    """Play the files that hold the span. Raises ValueError for a change that cannot be made."""
+    """Play the files that hold the span. Raises UnmadeError."""
     played, before, gaps = Played(), _Site(change), _Gaps(ears.note)
     for segment in span.chosen(found):
         played.files += 1
@@ -122,9 +141,15 @@ def replay(found: Sequence[Segment], span: Span, change: Sequence[Change], ears:
         except CutOffError as error:
             ears.note(f"{segment.path.name}: {error}; what was written before was replayed")
             before.forget()
+        except UnmadeError:
+            raise
         except (DamagedError, UnreadableError, OSError) as error:
             played.damaged += 1
             ears.note(f"{segment.path.name}: {error}; the rest of this file is lost")
+            before.forget()
+        except Exception as error:  # noqa: BLE001  a stranger's file may say whatever it likes
+            played.damaged += 1
+            ears.note(f"{segment.path.name}: not to be played: {error!r}; the rest of it is lost")
             before.forget()
     return played
 
@@ -162,8 +187,11 @@ class _Site:
         rerun.duty = self._duty(new.duty)
 
     def _changed(self, settings: Settings) -> Settings:
-        for key, text in self._change:
-            settings = changed(settings, key, text)
+        try:
+            for key, text in self._change:
+                settings = changed(settings, key, text)
+        except ValueError as error:
+            raise UnmadeError(str(error)) from error
         return settings
 
     def _duty(self, recorded: Duty) -> Duty:
@@ -195,6 +223,22 @@ class _Gaps:
             )
 
 
+class _Wall:
+    """Whether the wall clock was set since the first tick of a file: then what comes after a span
+    may come within it again."""
+
+    def __init__(self) -> None:
+        self._first: Snapshot | None = None
+        self._set = False
+
+    def was_set(self, now: Snapshot) -> bool:
+        """Asked at each tick."""
+        first = self._first = self._first or now
+        passed_s = now.now_s - first.now_s
+        self._set |= abs((now.utc - first.utc).total_seconds() - passed_s) > SET_S
+        return self._set
+
+
 def _play(
     segment: Segment, span: Span, site: _Site, gaps: _Gaps, played: Played, ears: Ears
 ) -> None:
@@ -211,10 +255,10 @@ def _play(
         )
     rerun, tape = site.begin(begin), TapeReader(words())
     units = [each.id for each in begin.settings.units]
-    match = _Match(span, units, played, ears)
+    match, wall = _Match(span, units, played, ears), _Wall()
     for chunk in source:
         for event in tape.events(chunk):
-            if isinstance(event, Tick) and span.over(event.now.utc):
+            if isinstance(event, Tick) and not wall.was_set(event.now) and span.over(event.now.utc):
                 return
             if isinstance(event, Tick) and span.holds(event.now.utc):
                 gaps.take(event.now)

@@ -27,7 +27,7 @@ def run(words: Sequence[str], state: Path, changes: Sequence[str], *, each: bool
     if not place.exists():
         raise click.ClickException(f"there is no {place}: {WHERE_ELSE}")
     lines, pace = Lines(each=each), Pace(SystemClock().now_s)
-    ears = Ears(lines.take, lambda text: click.echo(text, err=True), pace.tell)
+    ears = Ears(lines.take, lambda text: click.echo(_shown(text), err=True), pace.tell)
     try:
         with recorded_in(place) as found:
             recorded = bool(found)
@@ -56,16 +56,16 @@ class Lines:
     def take(self, difference: Difference) -> None:
         """One more."""
         if self._each:
-            click.echo(_line([difference]))
+            click.echo(_shown(_line([difference])))
             return
         for unit in [unit for unit, run in self._runs.items() if not _follows(run, difference)]:
-            click.echo(_line(self._runs.pop(unit)))
+            click.echo(_shown(_line(self._runs.pop(unit))))
         self._runs.setdefault(difference.unit, []).append(difference)
 
     def end(self) -> None:
         """No more come."""
         for run in self._runs.values():
-            click.echo(_line(run))
+            click.echo(_shown(_line(run)))
 
 
 class Pace:
@@ -80,6 +80,11 @@ class Pace:
         if self._now_s() >= self._due_s:
             self._due_s = self._now_s() + PROGRESS_S
             click.echo(f"at {_time(at)}, {ticks} ticks", err=True)
+
+
+def _shown(text: str) -> str:
+    """Without what a terminal would take for a command: a stranger may have chosen the words."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _follows(run: Sequence[Difference], new: Difference) -> bool:

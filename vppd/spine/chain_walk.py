@@ -9,12 +9,14 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vppd.spine.chain import CHAINED, START, ChainBroken, Chained, digest, link
 from vppd.spine.retention import ranges
 
 _ENTRIES = "SELECT seq, kind, row, digest, hash FROM chain WHERE seq > ? ORDER BY seq"
+_BEFORE_ALL = float("-inf")  # an id may be below 0, where nobody would look for one
+_NO_TYPE = (TypeError, AttributeError, OverflowError)  # what only another hand puts in a column
 _ANCHOR = re.compile(r"\b(\d{1,18}):([0-9a-f]{64})\b")
 
 
@@ -36,11 +38,15 @@ ORIGIN = Anchor(0, START)
 @dataclass(frozen=True, slots=True)
 class Walked:
     """What holds: the newest entry, and how many entries of each kind were looked at; `forgotten`
-    of them are of rows that were deleted for their age or for room, as the chain says."""
+    of them are of rows that were deleted for their age or for room, as the chain says. `odd` names
+    those of them that went though older rows are still there: by a clock that was wrong when they
+    were written, or by another hand than vppd's."""
 
     head: Anchor
     entries: Mapping[str, int]
     forgotten: int
+    last_ids: Mapping[str, int]  # of each kind, up to the head
+    odd: tuple[str, ...] = ()
 
 
 def anchors_in(text: str) -> list[Anchor]:
@@ -54,25 +60,35 @@ def walk(
     anchors: Collection[Anchor] = (),
     *,
     some: int = 10_000,
+    last_ids: Mapping[str, int] | None = None,
 ) -> Iterator[Walked]:
     """Verify every entry after `after`, whose hash must still be there; what holds so far comes
-    after each `some` entries and at the end. `anchors` are what was seen elsewhere.
+    after each `some` entries and at the end. `anchors` are what was seen elsewhere, `last_ids` what
+    held before came to, where that is known: to look for it takes all entries.
 
     Raises ChainBroken at the first row or entry that is not as it was written; sqlite3.Error.
     """
     connection.execute("BEGIN")  # one state of the file: the daemon may be writing
+    decoded, connection.text_factory = connection.text_factory, _any_text
     try:
-        yield from _Walk(connection, after, anchors).run(some)
+        yield from _Walk(connection, after, anchors, last_ids).run(some)
     finally:
+        connection.text_factory = decoded
         connection.rollback()
+
+
+def _any_text(raw: bytes) -> str:
+    """What is no UTF-8 is no reason to stop: it differs from what was written."""
+    return raw.decode("utf-8", "surrogateescape")
 
 
 class _Rows:
     """The rows of one table in the order of their ids, each taken once."""
 
-    def __init__(self, connection: sqlite3.Connection, chained: Chained, after: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, chained: Chained, after: int | None) -> None:
         self._chained = chained
-        self._cursor = connection.execute(chained.select, (after,))
+        since = _BEFORE_ALL if after is None else after
+        self._cursor = connection.execute(chained.select, (since,))
         self._row = self._cursor.fetchone()
 
     def take(self, id_: int) -> str | None:
@@ -84,7 +100,10 @@ class _Rows:
         if row[0] < id_:
             raise self._inserted(int(row[0]))
         self._row = self._cursor.fetchone()
-        return digest(self._chained.kind, self._chained.columns, row)
+        try:
+            return digest(self._chained.kind, self._chained.columns, row)
+        except TypeError:
+            return "no column holds such a value"
 
     def end(self) -> None:
         """Raises ChainBroken when rows are left."""
@@ -103,7 +122,7 @@ class _Forgotten:
         for kind, ids in connection.execute("SELECT kind, ids FROM forgotten"):
             try:
                 self._ranges.setdefault(kind, []).extend(ranges(ids))
-            except ValueError:
+            except (ValueError, *_NO_TYPE):
                 raise ChainBroken(f"forgotten: {ids!r} are no ids") from None
         for found in self._ranges.values():
             found.sort()
@@ -114,12 +133,20 @@ class _Forgotten:
         place = bisect.bisect_right(found, (id_, 2**63)) - 1
         return place >= 0 and found[place][0] <= id_ <= found[place][1]
 
+    def after(self, kind: str, id_: int) -> list[tuple[int, int]]:
+        """Those from this id on, first and last."""
+        return [each for each in self._ranges.get(kind, []) if each[0] > id_]
+
 
 class _Walk:
     """One pass; its parts are asked in the order of the entries."""
 
     def __init__(
-        self, connection: sqlite3.Connection, after: Anchor, anchors: Collection[Anchor]
+        self,
+        connection: sqlite3.Connection,
+        after: Anchor,
+        anchors: Collection[Anchor],
+        last_ids: Mapping[str, int] | None,
     ) -> None:
         self._connection = connection
         self._anchors: dict[int, set[str]] = {}
@@ -131,21 +158,25 @@ class _Walk:
         self._forgotten = _Forgotten(connection)
         if after.seq:
             self._still_there(after)
-        self._last = self._last_ids(after.seq)
+            self._looked_for(after)
+        self._last = self._last_ids(after.seq) if last_ids is None else dict(last_ids)
         self._rows = {
-            kind: _Rows(connection, each, self._last.get(kind, 0)) for kind, each in CHAINED.items()
+            kind: _Rows(connection, each, self._last.get(kind)) for kind, each in CHAINED.items()
         }
 
     def run(self, some: int) -> Iterator[Walked]:
         """See `walk`."""
         for number, entry in enumerate(self._connection.execute(_ENTRIES, (self._head.seq,)), 1):
-            self._take(*entry)
+            try:
+                self._take(*entry)
+            except _NO_TYPE as error:
+                raise ChainBroken(f"entry {entry[0]} was changed: {error}") from error
             if number % some == 0:
                 yield self._walked()
         for rows in self._rows.values():
             rows.end()
         self._whole()
-        yield self._walked()
+        yield replace(self._walked(), odd=tuple(self._odd()))
 
     def _take(self, seq: int, kind: str, id_: int, row_digest: bytes, hash_: bytes) -> None:
         place = f"entry {seq} ({kind} {id_})"
@@ -183,6 +214,23 @@ class _Walk:
                 f"one numbered {newest}"
             )
 
+    def _odd(self) -> Iterator[str]:
+        """What went before its turn. Trips that rule stay for ever, so theirs is no order."""
+        for kind in CHAINED.keys() - {"trip", "forgotten"}:
+            sql = f"SELECT min(id) FROM {kind} WHERE {CHAINED[kind].where}"  # noqa: S608
+            (oldest,) = self._connection.execute(sql).fetchone()
+            for span in self._forgotten.after(kind, oldest) if oldest is not None else ():
+                yield f"{kind} {span[0]}" + (f"-{span[1]}" if span[1] > span[0] else "")
+
+    def _looked_for(self, after: Anchor) -> None:
+        """Anchors of before the walk begins."""
+        sql = "SELECT lower(hex(hash)) FROM chain WHERE seq = ?"
+        for seq, hashes in self._anchors.items():
+            if seq <= after.seq:
+                found = self._connection.execute(sql, (seq,)).fetchone()
+                if found is None or {found[0]} != hashes:
+                    raise ChainBroken(f"entry {seq} is not what was anchored")
+
     def _still_there(self, after: Anchor) -> None:
         sql = "SELECT lower(hex(hash)) FROM chain WHERE seq = ?"
         found = self._connection.execute(sql, (after.seq,)).fetchone()
@@ -194,4 +242,4 @@ class _Walk:
         return {str(kind): int(id_) for kind, id_ in self._connection.execute(sql, (seq,))}
 
     def _walked(self) -> Walked:
-        return Walked(self._head, dict(self._count), self._gone)
+        return Walked(self._head, dict(self._count), self._gone, dict(self._last))

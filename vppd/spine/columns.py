@@ -12,6 +12,7 @@ _DOUBLE, _SINGLE, _BITS = struct.Struct("<d"), struct.Struct("<f"), struct.Struc
 _LENGTHS = struct.Struct("<5I")
 SHORT = 0x80  # what fits one byte
 RECENT = 60  # instants that may be named: what one poll brought has one
+LONGEST_BITS = 128  # of a whole number: a float's bits and a sign are half of that
 NANO, CLOCK_MAX_S = 1e9, 1e9  # a clock counts nanoseconds; so long a machine is never up
 _AGAIN, _CLOCK, _RAW, _SEEN = 0, 1, 2, 3  # how an instant stands, and how many ways there are
 _FULL, _HALF, _NAMED = 0, 1, 2  # how a number stands: 8 bytes, 4 bytes, or by its name from 2 on
@@ -136,6 +137,11 @@ class Reader:
         """Whether the chunk has another head."""
         return self._head_at < len(self._heads)
 
+    @property
+    def left(self) -> int:
+        """How many heads the chunk has still."""
+        return len(self._heads) - self._head_at
+
     def head(self) -> int:
         """The next byte. Raises DamagedError, as all of these do."""
         self._head_at += 1
@@ -226,6 +232,8 @@ def _put(column: bytearray, value: int) -> None:
 def _get(column: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while (byte := _byte(column, at)) & 0x80:
+        if shift > LONGEST_BITS:
+            raise DamagedError("a number longer than any")
         value |= (byte & 0x7F) << shift
         shift, at = shift + 7, at + 1
     return value | byte << shift, at + 1

@@ -18,8 +18,8 @@ _JUDGED_S = 1800.0  # a start writes more than a day has of it
 
 @dataclass(frozen=True, slots=True)
 class DiskStatus:
-    """`written_mb` since the start; `mb_per_day` at the rate of the last day, or since the start;
-    None where it is not known (yet)."""
+    """`written_mb` since the start; `mb_per_day` at the rate of the last day, or since it was asked
+    for the last time before; None where it is not known (yet)."""
 
     written_mb: float | None
     mb_per_day: float | None
@@ -49,8 +49,8 @@ class DiskWrites:
             self._first = written
         if not self._samples or now_s - self._samples[-1][0] >= _SAMPLE_S:
             self._samples.append((now_s, written))
-        while now_s - self._samples[0][0] > _DAY_S and len(self._samples) > 1:
-            self._samples.popleft()
+        while len(self._samples) > 1 and now_s - self._samples[1][0] >= _DAY_S:
+            self._samples.popleft()  # one from before the day stays: who asks seldom is told too
         begin_s, begin = self._samples[0]
         span_s = now_s - begin_s
         known = span_s >= _JUDGED_S

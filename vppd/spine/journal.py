@@ -382,7 +382,7 @@ class SqliteJournal:
             if not await asyncio.to_thread(self._path.exists):
                 raise JournalBroken("the file was removed while in use: restart vppd")
             if self._time_is_trusted():
-                await self._retention.forget_aged(self._writer, now)
+                await self._retention.forget_aged(self._writer, now, self._clock.now_s())
             urgent = self._rows_wait
             if not await self._retention.fit(self._writer, now, urgent):
                 self._house_due_s = self._clock.now_s()  # rows wait; go on after them

@@ -2,20 +2,22 @@
 
 The write-ahead log goes into the file (a checkpoint) each 500 pages, 2 MB, and is cut back to 4 MB.
 Rows of a second go when they are old enough and rolled up; rows that are chained leave their ids in
-`forgotten`, a whole day of them at a time.
+`forgotten`, a whole day of them at a time. How old they are is told by `vppd.spine.lived`.
 """
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import aiosqlite
 
-from vppd.core.records import ReadingRow, SetpointRow, SiteRow, TelemetryRow
+from vppd.core.records import KeptRow, ReadingRow, SetpointRow, SiteRow, TelemetryRow
 from vppd.core.records_years import MinuteRow, QuarterRow
 from vppd.core.settings_journal import KeepSettings
 from vppd.spine.chain import CHAINED
-from vppd.spine.schema import TABLES, TRIM_GROUPS, Table, delete_oldest, micros
+from vppd.spine.lived import LivedTime
+from vppd.spine.schema import TABLES, TRIM_GROUPS, Table, bind, delete_oldest, from_micros, micros
 
 CHECKPOINT_PAGES = 500
 _MB = 1024 * 1024
@@ -24,6 +26,13 @@ _WAL_MB = 4  # of the size, left to the write-ahead log
 _FULL_FROM = 0.9  # of the pages; the rest is for what comes while old rows go
 _ANY_AGE = 2**62
 _MINUTE_US = 60_000_000
+LIVED = "journal lived"
+"""The name under which `kept` has the time that rows are aged by."""
+_LIVED_EACH = timedelta(hours=1)
+_NEVER = from_micros(0)
+_LIVED_SQL = """SELECT (SELECT json_extract(value_json, '$.until') FROM kept
+        WHERE name = ? AND json_valid(value_json)),
+    (SELECT max(at) FROM site_row)"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +73,9 @@ class Retention:
         self._step_rows = step_rows
         self._ages = ages
         self._pages = 0
+        self._found: datetime | None = None  # in the file when it was opened
+        self._lived: LivedTime | None = None
+        self._lived_kept = _NEVER
 
     def keep(self, ages: Ages) -> None:
         """So long from now on."""
@@ -75,7 +87,8 @@ class Retention:
         return self._pages * PAGE_BYTES / _MB
 
     async def bound(self, connection: aiosqlite.Connection) -> None:
-        """Let SQLite itself refuse to grow the file beyond its size."""
+        """Let SQLite itself refuse to grow the file beyond its size. Also looks how old it is."""
+        await self._find_lived(connection)
         for setting in (
             f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
             f"journal_size_limit = {_WAL_MB * _MB}",
@@ -83,9 +96,12 @@ class Retention:
         ):
             await connection.execute_fetchall(f"PRAGMA {setting}")
 
-    async def forget_aged(self, connection: aiosqlite.Connection, now: datetime) -> None:
+    async def forget_aged(
+        self, connection: aiosqlite.Connection, utc: datetime, now_s: float
+    ) -> None:
         """One step a table. What rules still (the newest trips) stays, and so do for a while rows
         of a second that nobody has rolled up yet."""
+        now = await self._aged_by(connection, utc, now_s)
         mark = await self._rolled_until(connection, now)
         oldest = micros(now - timedelta(days=self._ages.retain_days))
         for table in TABLES.values():
@@ -99,7 +115,7 @@ class Retention:
             if chained.where != "1":
                 await self._delete(connection, table, before, f"NOT ({chained.where})")
             before = micros(self._ages.records_before(now))
-            await self._forget(connection, table, before, now)
+            await self._forget(connection, table, before, utc)
 
     async def fit(
         self, connection: aiosqlite.Connection, now: datetime, urgent: Callable[[], bool]
@@ -168,6 +184,29 @@ class Retention:
     ) -> int:
         bounds = {"before": before, "rows": self._step_rows}
         return (await connection.execute(delete_oldest(table, only), bounds)).rowcount
+
+    async def _find_lived(self, connection: aiosqlite.Connection) -> None:
+        """A file of before this was kept has come as far as its newest row, and is told at once; a
+        fresh one has nothing to lose yet."""
+        ((kept, newest),) = await connection.execute_fetchall(_LIVED_SQL, (LIVED,))
+        at = kept if kept is not None else newest
+        self._found = from_micros(int(at)) if at is not None else None
+        if kept is not None and self._found is not None:
+            self._lived_kept = self._found
+
+    async def _aged_by(
+        self, connection: aiosqlite.Connection, utc: datetime, now_s: float
+    ) -> datetime:
+        """The time by which rows are aged, which outlives this run."""
+        if self._lived is None:
+            self._lived = LivedTime(self._found or utc)
+            self._lived_kept = self._lived_kept if self._found is not None else utc
+        aged_by, lived = self._lived.until(utc, now_s), self._lived.known
+        if abs(lived - self._lived_kept) >= _LIVED_EACH:
+            row = KeptRow(utc, LIVED, json.dumps({"until": micros(lived)}))
+            await connection.execute(TABLES[KeptRow].insert, bind(row))
+            self._lived_kept = lived
+        return aged_by
 
     async def _rolled_until(self, connection: aiosqlite.Connection, now: datetime) -> int:
         """Rows of a second from before then have their roll-up."""

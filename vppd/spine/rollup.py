@@ -16,6 +16,7 @@ from vppd.spine.schema import from_micros, micros
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 QUARTER = 15 * MINUTE
+DAY = 96 * QUARTER
 SETPOINT_POINTS = (
     *("base_kw", "frequency_kw", "asked_kw", "got_kw", "read_back_kw", "measured_kw"),
 )
@@ -111,18 +112,32 @@ class Rollup:
         """Make the next minute, and the quarter that it ends. False: all is made. Raises OSError,
         also when the rows could not be written."""
         settled = micros(self._clock.utc()) - round(self._pace.settle_s * SECOND)
-        if self._minute is None or self._minute > settled + QUARTER:  # or the clock was set back
-            self._minute = await self._newest("minute_row", settled) or 0
-            self._quarter = await self._newest("quarter_row", settled) or 0
-        begin = await self._next(self._minute)
+        if self._minute is None or self._minute > settled:  # or the clock was set back
+            await self._go_on_from_newest(settled)
+        begin = await self._next(self._minute or 0)
+        if begin is not None and await self._was_behind(begin, settled):
+            await self._go_on_from_newest(settled)
+            begin = await self._next(self._minute or 0)
         if begin is None or begin + MINUTE > settled:
-            if settled - self._minute > QUARTER:  # nothing was written for long: end what is open
+            if settled - (self._minute or 0) > QUARTER:  # nothing for long: end what is open
                 await self._quarters_until(settled)
             return False
         await self._quarters_until(begin)
         await self._make_minute(begin)
         self._minute = begin + MINUTE
         return True
+
+    async def _was_behind(self, begin: int, settled: int) -> bool:
+        """Whether the clock was far behind and is right again: what follows has its roll-ups, and
+        some of the rows that they were made of may be gone."""
+        if begin - (self._minute or 0) <= DAY:
+            return False
+        return (await self._newest("minute_row", settled) or 0) > begin
+
+    async def _go_on_from_newest(self, settled: int) -> None:
+        """The newest of both is made again first."""
+        self._minute = await self._newest("minute_row", settled) or 0
+        self._quarter = await self._newest("quarter_row", settled) or 0
 
     async def _next(self, at: int) -> int | None:
         """The first minute from `at` on that has rows of a second."""

@@ -19,7 +19,7 @@ from vppd.spine.columns import DamagedError
 MAGIC = b"VPPDREC1"  # another form of the bytes gets another
 SUFFIX = ".rec"
 LEVEL = 6
-CHUNK_MAX_BYTES = 256 * 2**20  # a longer one is damage, not a chunk
+CHUNK_MAX_BYTES = 32 * 2**20  # four times what may wait for the disk: a longer one is damage
 _HEAD = struct.Struct("<II")
 _STAMP = "%Y%m%dT%H%M%SZ"
 
@@ -46,8 +46,12 @@ class SegmentFile:
         self.path = folder / f"{begun.astimezone(UTC):{_STAMP}}-{number:06d}{SUFFIX}"
         self._press = zlib.compressobj(LEVEL)
         self._file: BinaryIO = self.path.open("xb", buffering=0)
-        self._file.write(MAGIC)
         self.size_bytes = len(MAGIC)
+        try:
+            self._file.write(MAGIC)
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, chunk: bytes) -> None:
         """Append one chunk, and return when it is on the disk: of what only the kernel has, a power
@@ -61,8 +65,11 @@ class SegmentFile:
         self.size_bytes += len(packed)
 
     def close(self) -> None:
-        """No more is written."""
+        """No more is written. A file without a whole chunk says nothing and goes, as a full disk
+        would get another with each try."""
         self._file.close()
+        if self.size_bytes == len(MAGIC):
+            self.path.unlink(missing_ok=True)
 
 
 def segments(folder: Path) -> Sequence[Segment]:

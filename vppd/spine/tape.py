@@ -23,6 +23,9 @@ from vppd.spine.plain import Plain, UnreadableError
 
 MILLI_S = 0.001
 AT_ONCE_S = 0.05
+_NONSENSE = (
+    *(TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError),
+)
 TICKS_BACK = 12  # so long ago may be the setpoint that an outcome is of, and be named by its tick
 
 
@@ -254,7 +257,7 @@ class TapeReader:
                 event = self._event(self._in.head())
             except (DamagedError, UnreadableError):
                 raise
-            except (TypeError, ValueError) as error:  # a word that no enumeration here has
+            except _NONSENSE as error:  # a word that no enumeration here has, a sum beyond all
                 raise UnreadableError(f"not to be read by this version: {error}") from error
             if event is not None:
                 yield event
@@ -301,6 +304,8 @@ class TapeReader:
         source, before = self._in, self._outcome.units
         crc = source.whole() ^ self._outcome.crc
         count = source.whole()
+        if count > source.left:  # each has a byte of its own
+            raise DamagedError("an outcome of more units than there are")
         if len(before) != count:
             before = (_NOTHING,) * count
         bases = [each.base + source.signed() for each in before]

@@ -1,4 +1,4 @@
-"""What keeps the journal good for years, beside writing it: roll-ups, the chain, the wear."""
+"""What keeps the journal good for years, beside writing it: roll-ups, chain, seals, the wear."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,6 +11,7 @@ from vppd.spine.disk_writes import DiskWrites
 from vppd.spine.journal import SqliteJournal
 from vppd.spine.retention import CHECKPOINT_PAGES, PAGE_BYTES
 from vppd.spine.rollup import Rollup
+from vppd.spine.seal import Sealer
 from vppd.spine.supervise import Supervisor
 
 _DISK = DiskSettings()
@@ -31,6 +32,7 @@ class Upkeep:
         self._journal = journal
         self._rollup = Rollup(journal, clock)
         self._audit = AuditWatch(path, clock, lambda: journal.status().anchor, on_broken)
+        self._sealer = Sealer(journal, path, clock)
         self._writes = DiskWrites(clock, disk.budget_mb_per_day)
         self._writes.status()
 
@@ -38,6 +40,7 @@ class Upkeep:
         """Give each part its task: all may fail and begin again."""
         supervisor.restarting("roll-ups", self._rollup.run)
         supervisor.restarting("audit", self._audit.run)
+        supervisor.restarting("seals", self._sealer.run)
 
     def status(self) -> dict[str, object]:
         """The journal with what is known of its disk, for diagnostics."""

@@ -32,6 +32,7 @@ from vppd.core.response_rules import ResponseRules, rules_at
 from vppd.grid.band_time import BandClock, BandTime
 from vppd.grid.verdicts import grade
 from vppd.spine.schema import from_micros, micros
+from vppd.spine.seal import seal_of
 
 FORMATS = ("md", "html", "csv")
 EVER = (datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
@@ -49,7 +50,8 @@ def event_report(state: Path, name: str, zone: ZoneInfo, form: str) -> str:
     """The report of one event as md, html or csv. Raises OSError, LookupError."""
     with journal_in(state) as journal:
         event = event_named(journal, name)
-        told = judged(event, rows_of(journal, event), zone)
+        sealed = seal_of(journal, event.id, micros(event.begin))
+        told = judged(event, rows_of(journal, event), zone, sealed)
     if form == "csv":
         return event_csv(told)
     return _rendered(event_document(told, zone), form)

@@ -17,6 +17,7 @@ from vppd.field.step_response import Sample
 from vppd.grid.compliance import HOLD_MAX_S, Figures, figures
 from vppd.grid.events import Trigger
 from vppd.grid.verdicts import Verdict, grade, verdicts
+from vppd.spine.seal import Sealed
 
 PLOT_POINTS = 1500
 SIDES = {1: "discharge (low frequency)", -1: "charge (high frequency)", 0: "nothing"}
@@ -32,13 +33,16 @@ class Judged:
     rules: ResponseRules
     figures: Figures
     verdicts: Sequence[Verdict]
+    sealed: Sealed | None = None
 
 
-def judged(event: Event, rows: Sequence[EvidenceRow], zone: ZoneInfo) -> Judged:
+def judged(
+    event: Event, rows: Sequence[EvidenceRow], zone: ZoneInfo, sealed: Sealed | None = None
+) -> Judged:
     """Figures and verdicts by the rules in force on the grid's day it began."""
     rules = rules_at(event.begin.astimezone(zone).date())
     seen = figures(rows, event.begin, event.end, rules, event.rule.obligation_kw_per_hz)
-    return Judged(event, rows, rules, seen, verdicts(seen, rules))
+    return Judged(event, rows, rules, seen, verdicts(seen, rules), sealed)
 
 
 def number(value: float | None, digits: int, unit: str = "") -> str:
@@ -64,6 +68,7 @@ def _parts(told: Judged, zone: ZoneInfo) -> Iterator[Heading | Sentence | Rows |
     event, seen = told.event, told.figures
     if event.ending is None:
         yield Sentence("This event has no end in the journal: it goes on, or vppd stopped.", True)
+    yield _seal(told, zone)
     yield from _lacking(told)
     if seen.unmeasured_pct > 0.0:
         text = f"{seen.unmeasured_pct:.1f} % of its rows lack a unit's measurement"
@@ -96,6 +101,21 @@ def _parts(told: Judged, zone: ZoneInfo) -> Iterator[Heading | Sentence | Rows |
     given = parameters(event, told.rules)
     named = [(name, str(value)) for name, value in given.items() if name not in NUMBERS]
     yield Rows(("parameter", "value"), named, "lr")
+
+
+def _seal(told: Judged, zone: ZoneInfo) -> Sentence:
+    """Whether its rows are those that were written then."""
+    sealed = told.sealed
+    if sealed is None:
+        return Sentence("It has no seal: that its rows are as they were written is not proved.")
+    at = local(sealed.at, zone)
+    if sealed.holds:
+        text = f"Sealed at {at}: its {sealed.seal.rows} rows are the same now. `vppd audit verify`"
+        return Sentence(f"{text} proves the seal.")
+    text = f"NOT AS SEALED at {at}: it had {sealed.seal.rows} rows then and has {sealed.rows_now}"
+    if not sealed.rows_now:
+        return Sentence(f"{text} now: they went for their age, or were deleted.", True)
+    return Sentence(f"{text} that differ: rows were changed, deleted or added since.", True)
 
 
 def rule_book(rules: ResponseRules) -> Iterator[Heading | Rows]:

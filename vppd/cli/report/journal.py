@@ -122,4 +122,8 @@ def _last(journal: sqlite3.Connection, begin: datetime, rule: EvidenceSettings) 
 def _rows(journal: sqlite3.Connection, begin: datetime, end: datetime) -> list[EvidenceRow]:
     bounds = {"from_at": micros(begin), "to_at": micros(end)}
     found = journal.execute(ROWS_SQL, bounds).fetchall()
+    for at, _, _, *always, _, _ in found:
+        if None in always:
+            at_utc = f"{from_micros(at):%Y-%m-%dT%H:%M:%S.%fZ}"
+            raise OSError(f"the evidence row of {at_utc} lacks a value that vppd always writes")
     return [EvidenceRow(from_micros(at), *rest) for at, *rest in found]

@@ -6,10 +6,11 @@ from zoneinfo import ZoneInfo
 
 from vppd.cli.report.document import Sentence
 from vppd.spine.chain import FIRST_SCHEMA
+from vppd.spine.rollup import QUARTER
 from vppd.spine.schema import from_micros, micros
 
-_FIRST = "SELECT min(at) FROM site_row"
-_ROLLED = """SELECT min(low), sum(mean * known_s) / sum(known_s), max(high)
+_FIRST = "SELECT min(at) FROM site_row WHERE at >= ? AND at < ?"
+_ROLLED = """SELECT min(at), min(low), sum(mean * known_s) / sum(known_s), max(high)
     FROM quarter WHERE at >= ? AND at < ? AND unit = 'site' AND point = 'site.frequency_hz'"""
 
 
@@ -20,10 +21,11 @@ def only_rolled(
     (version,) = journal.execute("PRAGMA user_version").fetchone()
     if version < FIRST_SCHEMA:
         return []
-    (first,) = journal.execute(_FIRST).fetchone()
-    until = micros(end) if first is None else min(micros(end), int(first))
-    low_hz, mean_hz, high_hz = journal.execute(_ROLLED, (micros(begin), until)).fetchone()
-    if mean_hz is None:
+    span = micros(begin), micros(end)
+    (first,) = journal.execute(_FIRST, span).fetchone()
+    until = micros(end) if first is None else int(first)
+    since, low_hz, mean_hz, high_hz = journal.execute(_ROLLED, (span[0], until)).fetchone()
+    if mean_hz is None or since + QUARTER > until:  # or vppd began to run in it
         return []
     before = f"{from_micros(until).astimezone(zone):%Y-%m-%d %H:%M}"
     text = (
