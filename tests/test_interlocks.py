@@ -15,6 +15,7 @@ from vppd.core.asset import Asset
 from vppd.core.envelope import intersect
 from vppd.core.model import Limit, Point, Quality, Reading, Snapshot
 from vppd.field.interlocks import ALARM_ONLY, RULES, needs
+from vppd.field.interlocks_bms import DISAGREES_S, WIDENS_S
 from vppd.field.interlocks_ramp import power_ramp
 from vppd.field.rule import Look, Notes, Verdict
 
@@ -423,6 +424,7 @@ def test_over_current_gives_back_one_percent_a_second() -> None:
     eyes = Eyes().look(power_kw=80.0, current_a=160.0)
     cap_kw = eyes.room[1]
     assert cap_kw == pytest.approx(80.0 * 0.95 / 1.6)
+    eyes.told_kw = 47.5
     eyes.look(0.1, current_a=95.0, power_kw=47.5)
     assert eyes.room[1] == pytest.approx(cap_kw + 0.1)
     for _ in range(49):
@@ -811,9 +813,9 @@ def test_bms_limits_are_amperes_of_one_module_at_the_lower_voltage() -> None:
     assert eyes.room == pytest.approx((-20.0 * 50.0 * 23 / 1000.0, 40.0 * 50.0 * 23 / 1000.0))
     assert eyes.verdicts[Code.BMS_LIMIT].value == 20.0
     assert eyes.look(bms_discharge_max_a=0.0, bms_charge_max_a=-5.0).room == NOTHING
-    full = eyes.look(bms_discharge_max_a=500.0, bms_charge_max_a=1.0)
+    full = eyes.look(WIDENS_S, bms_discharge_max_a=500.0, bms_charge_max_a=1.0)
     assert full.room == pytest.approx((-1.15, 100.0))
-    one_way = eyes.look(bms_discharge_max_a=1.0, bms_charge_max_a=500.0)
+    one_way = eyes.look(WIDENS_S, bms_discharge_max_a=1.0, bms_charge_max_a=500.0)
     assert one_way.room == pytest.approx((-100.0, 1.15))
     upside_down = eyes.look(voltage_v=-1.0).verdicts[Code.BMS_LIMIT].limit
     assert upside_down is not None
@@ -823,7 +825,8 @@ def test_bms_limits_are_amperes_of_one_module_at_the_lower_voltage() -> None:
     estimated.look(bms_discharge_max_a=40.0, bms_charge_max_a=20.0)
     assert estimated.room == pytest.approx((-20.0 * 44.8 * 23 / 1000.0, 40.0 * 44.8 * 23 / 1000.0))
     # 23 modules x 53 V x 82.04 A is 100 kW
-    rich = eyes.look(bms_discharge_max_a=82.1, bms_charge_max_a=82.1, voltage_v=53.0, pack_v=53.0)
+    at_53_v = {"voltage_v": 53.0, "pack_v": 53.0}
+    rich = eyes.look(WIDENS_S, bms_discharge_max_a=82.1, bms_charge_max_a=82.1, **at_53_v)
     assert rich.room == OPEN
     assert Code.BMS_LIMIT not in rich.verdicts
 
@@ -841,7 +844,10 @@ def test_bms_limits_are_amperes_of_one_module_at_the_lower_voltage() -> None:
 )
 def test_bms_and_modbus_apart_is_told_about(values: dict[str, float], apart: bool) -> None:
     eyes = Eyes(asset_with_bms()).look(**values)
-    assert (Code.BMS_DISAGREES in eyes.verdicts) == apart
+    at_once = apart and "soc_pct" in values
+    assert (Code.BMS_DISAGREES in eyes.verdicts) == at_once, "the rest moves, and is read apart"
+    assert (Code.BMS_DISAGREES in eyes.look(DISAGREES_S - 0.1).verdicts) == at_once
+    assert (Code.BMS_DISAGREES in eyes.look(0.1).verdicts) == apart
     assert eyes.room == OPEN
     if apart:
         assert eyes.said(Code.BMS_DISAGREES) == (Level.WARNING, Action.LOG, False)

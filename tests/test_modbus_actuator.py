@@ -1,5 +1,6 @@
 """The writer of one unit by itself: what it sends next, what it reports, and what it never does."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.modbus_device import shipped
+from tests.virtual_time import virtual
 from vppd.core.alarms import Code
 from vppd.core.model import (
     Cleared,
@@ -657,3 +659,128 @@ def test_steps_may_write_any_register() -> None:
     ]
     bench.offer(20.0)
     assert bench.answer().registers == (0x10000 - 200, 0), "what a step overwrote is sent again"
+
+
+# ---- one sequence in the place of another ------------------------------------------------------
+
+OFF_AT_ONCE = replace(V2, disable=(Step(write=Writable.ENABLED, value=0.0),))
+GIVEN_BACK = replace(V2, release=(Step(write=Writable.MODE, value=0.0),))
+
+
+def until_step(bench: Bench, write: Writable) -> Frame:
+    """Answer all that is due until the step that writes this; it was sent and is not answered."""
+    while (frame := bench.next()) is not None:
+        if frame.purpose is Purpose.STEP and frame.writes == (write,):
+            bench.actuator.sending(frame)
+            return frame
+        bench.answer()
+    raise AssertionError(f"{write} was not written")
+
+
+@pytest.mark.parametrize("answer", ["written", "refused"])
+def test_an_emergency_stop_while_enable_is_under_way_switches_off(answer: str) -> None:
+    """The answer to a step of the sequence before is no answer to the first of the next."""
+    bench = Bench(OFF_AT_ONCE)
+    bench.actuator.enable(on=True)
+    bench.offer(0.0)
+    frame = until_step(bench, Writable.ENABLED)
+    bench.actuator.enable(on=False)
+    if answer == "written":
+        bench.actuator.written(frame, bench.clock.s)
+    else:
+        bench.actuator.refused(frame, "refused", bench.clock.s)
+    assert [each.registers for each in bench.settle() if each.writes == (Writable.ENABLED,)] == [
+        (0,)
+    ]
+
+
+def test_enable_while_disable_is_under_way_is_whole() -> None:
+    bench = started(profile=OFF_AT_ONCE)
+    bench.actuator.enable(on=False)
+    bench.offer(0.0)
+    frame = until_step(bench, Writable.ENABLED)
+    bench.actuator.enable(on=True)
+    bench.actuator.written(frame, bench.clock.s)
+    steps = [each.writes for each in bench.settle() if each.purpose is Purpose.STEP]
+    assert steps == [(Writable.MODE,), (Writable.ENABLED,)]
+
+
+def test_a_release_while_enable_is_under_way() -> None:
+    bench = Bench(GIVEN_BACK)
+    bench.actuator.enable(on=True)
+    bench.offer(0.0)
+    frame = until_step(bench, Writable.ENABLED)
+    bench.actuator.release()
+    bench.actuator.written(frame, bench.clock.s)
+    bench.settle()
+    bench.show(**SHOWN, setpoint_kw=0.0)
+    assert [each.writes for each in bench.settle()] == [(Writable.MODE,)]
+    assert (Code.RELEASED, True) in bench.notices()
+
+
+@virtual
+async def test_a_stop_while_the_device_is_given_back_ends_with_that() -> None:
+    bench = started(0.0, profile=GIVEN_BACK)
+    bench.actuator.release()
+    bench.show(**SHOWN, setpoint_kw=0.0)
+    frame = until_step(bench, Writable.MODE)
+    async with asyncio.timeout(60.0), asyncio.TaskGroup() as tasks:
+        finishing = tasks.create_task(bench.actuator.finish())
+        await asyncio.sleep(0)
+        bench.actuator.written(frame, bench.clock.s)
+    assert finishing.result(), "nothing of ours is in it"
+
+
+def test_a_reset_is_not_lost_to_the_enable_that_follows_it() -> None:
+    """The line was busy; a device that refuses the reset is enabled all the same."""
+    bench = started()
+    bench.actuator.reset_alarms()
+    bench.actuator.enable(on=True)
+    bench.offer(0.0)
+    steps = [each.writes for each in bench.settle() if each.purpose is Purpose.STEP]
+    assert steps == [(Writable.RESET_ALARMS,), (Writable.MODE,), (Writable.ENABLED,)]
+    bench.actuator.reset_alarms()
+    bench.actuator.enable(on=True)
+    written: list[tuple[Writable, ...]] = []
+    for _ in range(100):
+        bench.clock.s += 0.1
+        bench.offer(0.0)
+        while (frame := bench.next()) is not None:
+            if frame.writes == (Writable.RESET_ALARMS,):
+                bench.actuator.refused(frame, "refused", bench.clock.s)
+            else:
+                written.append(frame.writes)
+                bench.actuator.written(frame, bench.clock.s)
+    assert (Writable.ENABLED,) in written
+
+
+def test_a_device_that_refused_to_be_enabled_is_asked_again() -> None:
+    """It waits for the grid, say, and shows that it is off; one that shows nothing is left."""
+    bench = Bench()
+    bench.actuator.enable(on=True)
+    begun_s, ready_s, tried_s = bench.clock.s, bench.clock.s + 300.0, []
+    on = 0.0
+    for tick in range(9000):
+        bench.clock.s += 0.1
+        bench.offer(0.0)
+        while (frame := bench.next()) is not None:
+            ready = bench.clock.s >= ready_s
+            if frame.writes == (Writable.ENABLED,) and not ready:
+                tried_s.append(bench.clock.s - begun_s)
+                bench.actuator.refused(frame, "refused with exception 6 (busy)", bench.clock.s)
+            else:
+                on = 1.0 if frame.writes == (Writable.ENABLED,) else on
+                bench.actuator.written(frame, bench.clock.s)
+        if tick % 5 == 0:
+            bench.show(**{**SHOWN, "enabled": on}, setpoint_kw=0.0)
+    bench.clock.s += 1000.0
+    for tick in range(1200):  # somebody switches it off at its own panel
+        bench.clock.s += 0.1
+        bench.offer(0.0)
+        assert not [each for each in bench.settle() if each.purpose is Purpose.STEP]
+        if tick % 5 == 0:
+            bench.show(**{**SHOWN, "enabled": 0.0}, setpoint_kw=0.0)
+    assert bench.notices()[-1] == (Code.DEVICE_DISABLED, True)
+    assert on == 1.0
+    assert len(tried_s) < 15, "less and less often"
+    assert bench.notices()[-2] == (Code.DEVICE_DISABLED, False)

@@ -76,6 +76,8 @@ class Code(StrEnum):
     INVERTER_ALARM = "inverter_alarm"
     DEVICE_LIMIT = "device_limit"
     POWER_DISAGREES = "power_disagrees"
+    NOT_FOLLOWING = "not_following"
+    WRONG_WAY = "wrong_way"
     INTERLOCK_INPUT = "interlock_input"
     INTERLOCK_SILENT = "interlock_silent"
     READING_MISSING = "reading_missing"
@@ -226,6 +228,14 @@ MEANINGS: dict[Code, Meaning] = {
     Code.DEVICE_LIMIT: Meaning(_I, "what the device itself says it can do now"),
     Code.POWER_DISAGREES: Meaning(
         _W, "inverter and controller measure different powers", "look at CTs, signs and scales"
+    ),
+    Code.NOT_FOLLOWING: Meaning(
+        _W, "power is not what its device was told", "local mode? look at inverter and battery"
+    ),
+    Code.WRONG_WAY: Meaning(
+        _E,
+        "power flows the other way than its device was told: shut down",
+        "look at signs and CTs, then reset",
     ),
     Code.INTERLOCK_INPUT: Meaning(_E, "a hardware interlock is not healthy", "mend it, then reset"),
     Code.INTERLOCK_SILENT: Meaning(_C, "a hardware interlock is not answering"),

@@ -337,7 +337,8 @@ class Gate:
     def _judge(self, unit: Ward, now: Snapshot) -> None:
         if unit.asset.may_show:
             learn(unit, now, self._rules)
-        look, remembered = Look(now, unit.asset, unit.told_kw), unit.notes
+        commanded, remembered = not self._left_alone(unit), unit.notes
+        look = Look(now, unit.asset, unit.told_kw, commanded)
         verdicts: list[Verdict] = []
         for rule in unit.rules:
             try:
@@ -374,9 +375,9 @@ class Gate:
         id_, first = unit.asset.id, unit.want is None
         unit.want = wanted
         if wanted is not Want.RELEASED:
+            self._latches.give(id_, now.utc, given=False)
             if unit.standing.released:
                 unit.standing.take_back(now.now_s)
-                self._latches.give(id_, now.utc, given=False)
                 self._audit.alarm(Code.RELEASED, id_, False, "taken back")
             actuator.enable(on=wanted is Want.ON)
         elif first and self._latches.given(id_):
@@ -416,7 +417,7 @@ class Gate:
     def _left_alone(self, unit: Ward) -> bool:
         """It was given back; or a rival won this unit: it is not competed with, but for a stop, a
         release, or any other trip."""
-        if unit.standing.released:
+        if unit.standing.released or unit.asset.read_only:
             return True
         if self._stopping or not unit.standing.yields or unit.want is Want.RELEASED:
             return False

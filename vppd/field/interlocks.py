@@ -21,6 +21,7 @@ from vppd.field.interlocks_bms import (
     charge_ends_v,
     discharge_ends_v,
 )
+from vppd.field.interlocks_follow import not_following
 from vppd.field.interlocks_frozen import reading_frozen
 from vppd.field.interlocks_inverter import (
     device_limit,
@@ -355,23 +356,32 @@ def over_temperature(look: Look, notes: Notes) -> Ruling:
 
 
 def thermal_runaway(look: Look, notes: Notes) -> Ruling:
-    """Hot and rising fast over at least 20 s: shutdown, latched. Notes: samples (at_s, c, ...)."""
-    readings = [reading for point in HOT if (reading := look.reading(point)) is not None]
-    if not readings:
-        return None, notes
-    hot_c = max(reading.value for reading in readings)
-    at_s = max(reading.at_s for reading in readings)
-    safety = look.asset.safety
-    samples = sampled(notes, at_s, hot_c, RUNAWAY_EVERY_S, RUNAWAY_SPAN_S)
-    span_s = at_s - samples[0]
-    if hot_c < safety.runaway_temperature_c or span_s < RUNAWAY_SPAN_S:
-        return None, samples
-    rate = (hot_c - samples[1]) / span_s * 60.0
-    if rate <= safety.runaway_rate_max_c_per_min:
-        return None, samples
-    text = f"{hot_c:.1f} C rising {rate:.1f} C/min"
-    bound = safety.runaway_rate_max_c_per_min
-    return shutdown(look, Code.THERMAL_RUNAWAY, text, rate, bound), samples
+    """Hot and rising fast over at least 20 s by one sensor: shutdown, latched. Each is judged by
+    itself: one that falls silent while hotter than the other is not a rise when it is back.
+
+    Notes: how many of them are the first sensor's, then samples (at_s, c, ...) of each.
+    """
+    if len(notes) % 2 == 0:  # none, or as another version of this rule left them
+        notes = (0.0,)
+    safety, first = look.asset.safety, 1 + int(notes[0])
+    kept: list[Notes] = []
+    told: Verdict | None = None
+    for point, before in zip(HOT, (notes[1:first], notes[first:]), strict=True):
+        reading = look.reading(point)
+        if reading is None:
+            kept.append(before)
+            continue
+        at_s, hot_c = reading.at_s, reading.value
+        samples = sampled(before, at_s, hot_c, RUNAWAY_EVERY_S, RUNAWAY_SPAN_S)
+        kept.append(samples)
+        span_s = at_s - samples[0]
+        if hot_c < safety.runaway_temperature_c or span_s < RUNAWAY_SPAN_S:
+            continue
+        rate, bound = (hot_c - samples[1]) / span_s * 60.0, safety.runaway_rate_max_c_per_min
+        if rate > bound:
+            text = f"{hot_c:.1f} C rising {rate:.1f} C/min"
+            told = shutdown(look, Code.THERMAL_RUNAWAY, text, rate, bound)
+    return told, (float(len(kept[0])), *kept[0], *kept[1])
 
 
 def cell_spread(look: Look, notes: Notes) -> Ruling:
@@ -448,6 +458,7 @@ RULES: tuple[Rule, ...] = (
         device_limit,
     ),
     Rule(Code.POWER_DISAGREES, (Point.INVERTER_KW, Point.POWER_KW), power_disagrees, every=True),
+    Rule(Code.NOT_FOLLOWING, POWERS, not_following),
     Rule(Code.READING_FROZEN, (Point.PACK_A, Point.INVERTER_STATE), reading_frozen),
     Rule(Code.LINK_LOST, (Point.SITE_ONLINE,), site_heard),
     Rule(Code.NOT_OURS, (Point.SITE_OURS,), site_ours),

@@ -19,11 +19,11 @@ def power_ramp(look: Look, notes: Notes) -> Ruling:
     (at_s, kW, ...).
     """
     reading = look.reading(Point.POWER_KW)
-    if reading is None:
+    if reading is None or not look.commanded:
         return None, ()
     if len(notes) % 2 == 0:  # none, or as another version of this rule left them
         notes = ()
-    told = _told_of_late(look, notes[:TOLD_SIZE])
+    told = told_of_late(look, notes[:TOLD_SIZE])
     samples = sampled(notes[TOLD_SIZE:], reading.at_s, reading.value, RAMP_EVERY_S, RAMP_SPAN_S)
     notes, span_s = (*told, *samples), reading.at_s - samples[0]
     if span_s < RAMP_SPAN_S:
@@ -41,7 +41,7 @@ def power_ramp(look: Look, notes: Notes) -> Ruling:
     return verdict, notes
 
 
-def _told_of_late(look: Look, notes: Notes) -> Notes:
+def told_of_late(look: Look, notes: Notes) -> Notes:
     """The first notes of `power_ramp`, which reach `TOLD_S` to twice that back."""
     now_s, told_kw = look.now.now_s, look.told_kw
     if not notes:

@@ -33,6 +33,7 @@ from vppd.field.drivers.modbus import (
     ModbusError,
     NoReply,
 )
+from vppd.field.drivers.setpoint import Purpose
 from vppd.field.presence import Presence
 from vppd.field.quality import Judge
 
@@ -43,6 +44,7 @@ SLOW_S = 10.0
 FIRST_WITHIN_S = 0.5  # a device is first read within this of its connection
 REVIVE_S = 30.0  # what a device refused is tried again, twice as rarely each time
 REVIVE_MAX_S = 600.0
+BUSY = {5, 6}  # exceptions that say: later; what becomes of a setpoint is not known
 NOT_THERE = {1, 2, 3}  # exceptions that say: not these registers, not so many
 LOOKED_AT = (Writable.POWER_KW, Writable.REACTIVE_KVAR, Writable.ENABLED)  # between two polls
 
@@ -224,7 +226,8 @@ class Device:
         reply = await asked(self.presence, self._clock, request)
         now_s = self._clock.now_s()
         if isinstance(reply, DeviceRefused):
-            actuator.refused(frame, str(reply), now_s)
+            not_now = reply.code in BUSY and frame.purpose is Purpose.SETPOINT
+            (actuator.unanswered if not_now else actuator.refused)(frame, str(reply), now_s)
         elif isinstance(reply, ModbusError):
             actuator.unanswered(frame, str(reply), now_s)
             self._unanswered(now_s)

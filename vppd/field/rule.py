@@ -25,11 +25,13 @@ COLD = (Point.TEMPERATURE_C, Point.CELL_MIN_C)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One unit at one instant. `told_kw` is what the gate told it last."""
+    """One unit at one instant. `told_kw` is what the gate told it last; `commanded` False: it is
+    left to itself, by a release or to a rival."""
 
     now: Snapshot
     asset: Asset
     told_kw: float = 0.0
+    commanded: bool = True
 
     def value(self, point: Point) -> float | None:
         """The value if it may be believed now."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from vppd.core.alarms import Code
+from vppd.core.alarms import Code, Level
 from vppd.core.asset import Asset
 from vppd.core.model import SITE, Cleared, Limit, Outcome, Point, Snapshot, UnitState
 from vppd.core.ports import Actuator
@@ -117,6 +117,9 @@ def ghost_kw(ward: Ward, now: Snapshot, latches: Latches) -> tuple[float, float]
     if ward.asset.read_only or standing.released or standing.yields or rival:
         return _own_kw(ward, now, rival=rival or standing.yields)
     known_kw, told = _measured_kw(ward, now), standing.held_s > -math.inf
+    if told and standing.up is not False and known_kw and _strays(ward):
+        beyond_kw = [power_kw - ward.told_kw for power_kw in known_kw]
+        return min(0.0, *beyond_kw), max(0.0, *beyond_kw)
     refuses = standing.outcome is Outcome.REFUSED and bool(latches.trips(ward.asset))
     if told and standing.up is not False and known_kw and not refuses:
         return None
@@ -129,6 +132,14 @@ def ghost_kw(ward: Ward, now: Snapshot, latches: Latches) -> tuple[float, float]
     if not ward.asset.reverts or now.now_s < reverted_s:
         known_kw += standing.held_kw
     return min([0.0, *known_kw]), max([0.0, *known_kw])
+
+
+def _strays(ward: Ward) -> bool:
+    """Whether it gives more than its device holds, though it answers."""
+    return any(
+        verdict.rule is Code.NOT_FOLLOWING and verdict.level is Level.CRITICAL
+        for verdict in ward.verdicts
+    )
 
 
 def holds_kw(ward: Ward, ghost: tuple[float, float] | None) -> tuple[float, float]:

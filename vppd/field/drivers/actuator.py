@@ -14,22 +14,23 @@ from collections.abc import Callable, Iterator, Mapping
 from vppd.core.alarms import Code
 from vppd.core.model import Cleared, Outcome, Point, UnitId, WriteResult
 from vppd.core.ports import Clock, Report
-from vppd.core.profile import DeviceProfile, Kind, Step, Writable
+from vppd.core.profile import DeviceProfile, Step, Writable
 from vppd.field.decode import check_writable, framed, framed_value
 from vppd.field.drivers.echo import Echo, finite
-from vppd.field.drivers.setpoint import Frame, Purpose, Setpoint, is_volatile, setpoints
+from vppd.field.drivers.setpoint import Frame, Purpose, Setpoint, held_by, is_volatile, setpoints
 from vppd.field.drivers.wear import Wear
 from vppd.field.presence import Presence
 
 RENEWAL_MAX_S = 2.5
-REFUSED_PAUSE_S = 1.0  # the same setpoint is not offered sooner to a device that refused it
+REFUSED_PAUSE_S, LATER_S = 1.0, 0.1  # before one goes again: refused; lost at a stop
 SEQUENCE_PAUSE_S = 2.0
 TIMER_PAUSE_MAX_S = 60.0
 SEQUENCE_REFUSALS = 3
+AGAIN_S, AGAIN_MAX_S = 30.0, 600.0  # a device that refused to be enabled is asked again
 LOOK_WAIT_S = 1.0  # a setpoint that waits for a look at the device goes without it then
 RELEASE_WAIT_S = 5.0  # a release waits so long for its 0 to be read back, then goes on
 Held = Mapping[Writable, float]
-WORD_MAX, LONG_MAX = 0xFFFF, 0xFFFFFFFF
+ANSWERED = frozenset({Outcome.WRITTEN, Outcome.HELD})
 
 
 class ModbusActuator:
@@ -41,31 +42,28 @@ class ModbusActuator:
         """Raises ValueError for a profile with a register type that cannot be written."""
         for spec in profile.writes.values():
             check_writable(spec)
-        self.unit = unit
-        self.presence = presence
+        self.unit, self.presence = unit, presence
         self._profile, self._clock, self._report = profile, clock, report
         self._setpoints = setpoints(profile)
         self._newest: Cleared | None = None
         self._renewal_s = min(profile.revert.timeout_s / 2.0, RENEWAL_MAX_S)
         self._echo = Echo(unit, profile, report)
         self._steps: deque[Step] = deque()
-        self._steps_s = 0.0
-        self._refusals = 0
+        self._steps_s, self._refusals = 0.0, 0
+        self._again_s, self._again_pause_s = math.inf, AGAIN_S  # a refused enable is tried again
         self._on: bool | None = None
         self._timer = profile.revert.kind == "timeout"
         self._timer_set, self._timer_s = not self._timer, 0.0
         self._timer_pause_s = SEQUENCE_PAUSE_S
-        self._beat_s = -math.inf
-        self._beat_waits_s = math.inf
+        self._beat_s, self._beat_waits_s = -math.inf, math.inf
         self._restarted = False
         self._finishing = self._leaving = False  # 0 is awaited; on_stop is being written
         self._finished = asyncio.Event()
         self._giving = False  # the device is to be given back once it holds 0
         self._parting = False  # it does: the `release` steps are being written
         self._given = False  # they were answered: nothing is written to it any more
-        self._giving_s = math.inf
+        self._giving_s = self._due_s = math.inf
         self._wear = Wear(profile, presence.counters)
-        self._due_s = math.inf
         self.idle = (Outcome.REFUSED, "its profile writes no setpoint")  # why it cannot write
         # What its link and its poll are told, once it has them.
         self.wake: Callable[[], None] = _nobody  # something is due
@@ -99,8 +97,9 @@ class ModbusActuator:
         for code in (Code.RELEASED, Code.WRITE_REFUSED):
             self._echo.tell(code, False, self._clock.now_s(), "taken back")
         self._giving = self._parting = self._given = False
-        self._on = on
-        self._begin(self._sequence())
+        self._on, self._again_pause_s = on, AGAIN_S
+        reset = [each for each in self._steps if on and each.write is Writable.RESET_ALARMS]
+        self._begin((*reset[:1], *self._sequence()))
 
     @property
     def releases(self) -> bool:
@@ -132,7 +131,7 @@ class ModbusActuator:
         self.hurry()
         self.wake()
         await self._finished.wait()
-        return self._leaving
+        return self._leaving or self._given
 
     # ---- the half that the link holds ---------------------------------------------------------
 
@@ -179,7 +178,7 @@ class ModbusActuator:
                 self._timer_set, self._timer_pause_s = True, SEQUENCE_PAUSE_S
                 self._echo.timer_written(at_s)
             case Purpose.STEP:
-                self._step_done(at_s)
+                self._step_answered(frame, at_s)
             case Purpose.HEARTBEAT:
                 self._beat_s, self._beat_waits_s = at_s, math.inf
                 spec = self._profile.writes[Writable.HEARTBEAT]
@@ -208,7 +207,8 @@ class ModbusActuator:
                 self._timer_pause_s = min(2.0 * self._timer_pause_s, TIMER_PAUSE_MAX_S)
                 self._echo.tell(Code.REVERT_NOT_SET, True, at_s, told)
             case Purpose.STEP:
-                self._step_refused(at_s)
+                if self._is_next(frame):
+                    self._step_refused(at_s)
             case Purpose.HEARTBEAT:
                 self._beat_s, self._beat_waits_s = at_s, math.inf
                 self._echo.beat_refused(told, at_s)
@@ -224,7 +224,7 @@ class ModbusActuator:
             sent = each.values_of(frame.registers)
             each.forget()
             each.tried_s = at_s
-            each.waits_s = at_s if self._finishing else math.inf  # the gate will offer again
+            each.waits_s = at_s + LATER_S if self._finishing else math.inf  # the gate offers again
             self._echo.setpoint_unknown()
         self._tell(Outcome.LOST, f"{', '.join(frame.writes)}: {text}", frame.cleared_at_s, sent)
         self._reschedule(at_s)
@@ -252,6 +252,10 @@ class ModbusActuator:
             self._begin_again(text, begun_s)
             return
         self._echo.check_enabled(seen, begun_s, asserted)
+        if begun_s >= self._again_s:
+            self._again_s = math.inf  # once it is on, who switches it off wants that
+            if self._echo.told().get(Code.DEVICE_DISABLED):
+                self._begin(self._sequence())
         if not self._echo.check_timer(seen, begun_s) and self._timer_set:
             self._timer_set, self._timer_s = False, begun_s
         same = self._echo.check_setpoint(seen, begun_s)
@@ -335,26 +339,15 @@ class ModbusActuator:
     def _frame(self, purpose: Purpose) -> Frame | None:
         match purpose:
             case Purpose.SETPOINT:
-                waiting = self._waiting()
-                return self._setpoint_frame(waiting) if waiting is not None else None
+                waiting, newest = self._waiting(), self._newest
+                return waiting.frame(newest.at_s) if waiting and newest else None
             case Purpose.TIMER:
-                return self._one(
-                    purpose, Writable.COMMAND_TIMEOUT_S, self._profile.revert.timeout_s
-                )
+                timeout_s = self._profile.revert.timeout_s
+                return self._one(purpose, Writable.COMMAND_TIMEOUT_S, timeout_s)
             case Purpose.STEP:
                 return self._one(purpose, self._steps[0].write, self._steps[0].value)
             case Purpose.HEARTBEAT:
-                wide = self._profile.writes[Writable.HEARTBEAT].type is Kind.U32
-                most = LONG_MAX if wide else WORD_MAX
-                count = self._echo.beat % most + 1  # never 0, which is what a restart shows
-                return self._one(purpose, Writable.HEARTBEAT, count)
-
-    def _setpoint_frame(self, each: Setpoint) -> Frame:
-        spec = each.specs[0]
-        cleared_at_s = self._newest.at_s if self._newest is not None else 0.0
-        return Frame(
-            Purpose.SETPOINT, each.address, each.target, spec.function, each.writes, cleared_at_s
-        )
+                return self._one(purpose, Writable.HEARTBEAT, self._echo.next_beat)
 
     def _one(self, purpose: Purpose, write: Writable, value: float) -> Frame:
         spec = self._profile.writes[write]
@@ -390,7 +383,7 @@ class ModbusActuator:
             for step in steps
             if step.write is not Writable.REACTIVE_ENABLED or Writable.REACTIVE_KVAR in wanted
         )
-        self._steps_s, self._refusals = self._clock.now_s(), 0
+        self._steps_s, self._refusals, self._again_s = self._clock.now_s(), 0, math.inf
         self._reschedule(self._steps_s)
 
     def _begin_again(self, text: str, at_s: float) -> None:
@@ -415,21 +408,33 @@ class ModbusActuator:
                 return
             self._step_done(self._clock.now_s())
 
-    def _step_done(self, at_s: float) -> None:
-        step = self._steps.popleft()
-        self._steps_s, self._refusals = at_s, 0
+    def _is_next(self, frame: Frame) -> bool:
+        """Whether a step is of the sequence that is wanted now: another may have begun since."""
+        return bool(self._steps) and self._frame(Purpose.STEP) == frame
+
+    def _step_answered(self, frame: Frame, at_s: float) -> None:
         for each in self._setpoints:
-            if step.write in each.writes:
+            if frame.writes[0] in each.writes:
                 each.forget()
                 self._echo.setpoint_unknown()
+        if self._is_next(frame):
+            self._step_done(at_s)
+
+    def _step_done(self, at_s: float) -> None:
+        self._steps.popleft()
+        self._steps_s, self._refusals = at_s, 0
         self._end_when_left()
         self._end_when_given(at_s)
 
     def _step_refused(self, at_s: float) -> None:
         self._refusals += 1
         self._steps_s = at_s + SEQUENCE_PAUSE_S
-        if self._refusals >= SEQUENCE_REFUSALS:
+        if self._refusals >= SEQUENCE_REFUSALS and self._steps[0].write is Writable.RESET_ALARMS:
+            self._step_done(at_s)  # what comes after does not wait for it
+        elif self._refusals >= SEQUENCE_REFUSALS:
             self._steps.clear()
+            self._again_s = at_s + self._again_pause_s
+            self._again_pause_s = min(2.0 * self._again_pause_s, AGAIN_MAX_S)
             self._end_when_left()
             if self._parting:
                 self._giving = self._parting = False
@@ -453,6 +458,7 @@ class ModbusActuator:
     def _end_when_given(self, at_s: float) -> None:
         if self._parting and not self._steps:
             self._giving, self._parting, self._given = False, False, True
+            self._finished.set()  # a stop has nothing more to wait for
             self._forget(reopened=False)
             for code in (Code.DEVICE_DISABLED, Code.REVERT_NOT_SET):
                 self._echo.tell(code, False, at_s, "released")
@@ -474,15 +480,9 @@ class ModbusActuator:
             each.waits_s = math.inf
         if self._finishing:
             self.hurry()
-        self._echo.setpoint_written(self._held(), at_s)
+        self._echo.setpoint_written(held_by(self._setpoints), at_s)
         if all(other.waits_s == math.inf for other in self._setpoints if other is not each):
             self._tell(Outcome.WRITTEN, cleared_at_s=frame.cleared_at_s)
-
-    def _held(self) -> Held:
-        """What the device answered to hold, in kW and kvar."""
-        if len(self._setpoints) == 1:
-            return self._setpoints[0].values
-        return {write: value for each in self._setpoints for write, value in each.values.items()}
 
     def _idled(self) -> tuple[Outcome, str]:
         return self.idle
@@ -490,7 +490,7 @@ class ModbusActuator:
     def _tell(
         self, outcome: Outcome, text: str = "", cleared_at_s: float = 0.0, sent: Held | None = None
     ) -> None:
-        held = self._held() if outcome in {Outcome.WRITTEN, Outcome.HELD} else sent or {}
+        held = held_by(self._setpoints) if outcome in ANSWERED else sent or {}
         power_kw, kvar = held.get(Writable.POWER_KW), held.get(Writable.REACTIVE_KVAR)
         at_s = self._clock.now_s()
         self._report(WriteResult(self.unit, outcome, power_kw, kvar, at_s, text, cleared_at_s))

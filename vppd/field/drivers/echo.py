@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from vppd.core.alarms import Code
 from vppd.core.model import DeviceNotice, Point, ReadBack, ReadBackResult, UnitId
 from vppd.core.ports import Report
-from vppd.core.profile import DeviceProfile, Step, Writable
+from vppd.core.profile import DeviceProfile, Kind, Step, Writable
 from vppd.field.decode import encode, written
 
+WORD_MAX, LONG_MAX = 0xFFFF, 0xFFFFFFFF
 FELL_AGAIN_S = 60.0
 WARY_S = 60.0  # after a dispute
 DOUBT_S = 0.5  # after a look that showed something strange: until a poll has judged it
@@ -48,6 +49,12 @@ class Echo:
         self.looked_s = -math.inf  # when the poll began that showed the setpoint last
         self._wary_s = -math.inf  # until then every write is preceded by a look
         self.beat = 0  # the heartbeat count that the device holds, as far as known
+
+    @property
+    def next_beat(self) -> int:
+        """The heartbeat count to write next: never 0, which is what a restart shows."""
+        wide = self._profile.writes[Writable.HEARTBEAT].type is Kind.U32
+        return self.beat % (LONG_MAX if wide else WORD_MAX) + 1
 
     # ---- what was told to the device ----------------------------------------------------------
 

@@ -104,6 +104,11 @@ class Setpoint:
         """What the device holds is not known."""
         self.sent, self.values, self.flies = None, {}, False
 
+    def frame(self, cleared_at_s: float) -> Frame:
+        """The write of its target, that is of what was cleared then."""
+        writes, function = self.writes, self.specs[0].function
+        return Frame(Purpose.SETPOINT, self.address, self.target, function, writes, cleared_at_s)
+
     def values_of(self, registers: tuple[int, ...]) -> dict[Writable, float]:
         """What registers of it mean, in our units."""
         if len(self.specs) == 1:
@@ -113,6 +118,11 @@ class Setpoint:
             write: written(spec, registers[at * size : (at + 1) * size])
             for at, (write, spec) in enumerate(zip(self.writes, self.specs, strict=True))
         }
+
+
+def held_by(setpoints: Iterable[Setpoint]) -> Mapping[Writable, float]:
+    """What a device answered to hold, in kW and kvar."""
+    return {write: value for each in setpoints for write, value in each.values.items()}
 
 
 def is_volatile(specs: Iterable[WriteSpec]) -> bool:
