@@ -40,6 +40,7 @@ class LightSite:
     obeyed: list[tuple[str, int, float]] = field(default_factory=list)  # order id, seq, kW
     refused: list[str] = field(default_factory=list)
     up: bool = False
+    over: bool = False  # it is to end, also when a wait swallowed its cancel
     _book: Book = field(default_factory=Book)
     _last: dict[str, int] = field(default_factory=dict)
     _seq: int = 0
@@ -98,7 +99,7 @@ class LightSite:
     async def run(self, phase_s: float = 0.0, tls: ssl.SSLContext | None = None) -> None:
         """For ever; it comes back when the broker does."""
         await asyncio.sleep(phase_s)
-        while True:
+        while not self.over:
             with contextlib.suppress(aiomqtt.MqttError):
                 await self._session(tls)
             self.up = False
@@ -127,7 +128,7 @@ class LightSite:
                     await self._obey(message)
 
     async def _sample(self) -> None:
-        while True:
+        while not self.over:
             if not self.silent:
                 await self._send(self.sample())
             await asyncio.sleep(self.settings.telemetry_every_s)
@@ -198,8 +199,13 @@ async def living(
                 await asyncio.sleep(LINGER_S)
             yield
         finally:
-            for task in running:
-                task.cancel()
+            for site in sites:
+                site.over = True
+            left = set(running)
+            while left:  # asyncio.wait_for of aiomqtt loses one that comes with an answer
+                for task in left:
+                    task.cancel()
+                _, left = await asyncio.wait(left, timeout=1.0)
 
 
 def settings_of(url: str, **rest: Any) -> MqttSettings:

@@ -4,6 +4,7 @@ Devices are not there; what they answered is in the recording. Nothing is told t
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from vppd.core.alarms import Code
@@ -156,6 +157,10 @@ class Rerun:
 
 def assets_of(settings: Settings) -> tuple[Asset, ...]:
     """The units of a site as rules and shares see them."""
-    return tuple(
+    made = tuple(
         asset_of(each, settings.profile_of(each), settings.bms_of(each)) for each in settings.units
     )
+    if settings.role != "aggregator":
+        return made
+    most_s = settings.aggregator.in_force_s
+    return tuple(replace(each, revert_s=max(each.revert_s, most_s)) for each in made)

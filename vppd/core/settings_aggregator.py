@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from vppd.core.profile import key
 from vppd.core.settings_mqtt import TOPIC, URL, WORDS
 
+CLOCKS_APART_S = 5.0  # of a site and its aggregator
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteTopicSettings:
@@ -73,3 +75,13 @@ class AggregatorSettings:
     keep_events: bool = key(
         "what happens at sites goes to the journal, of one aggregator of the group each", True
     )
+
+    @property
+    def void_s(self) -> float:
+        """How long an order may be on its way; the site does not take it later."""
+        return min(2.0 * self.period_s, self.order_valid_s)
+
+    @property
+    def in_force_s(self) -> float:
+        """How long after it was sent a site may still do as it was ordered."""
+        return self.void_s + self.order_valid_s + CLOCKS_APART_S

@@ -8,7 +8,10 @@ from vppd.field.rule import BLIND, Look, Notes, Ruling, Verdict, blind, reach
 
 
 def site_heard(look: Look, notes: Notes) -> Ruling:
-    """No sample of late, or its last will: nothing."""
+    """No sample of late, or its last will: nothing. One that another aggregator commands is not
+    listened to here, so its silence is no news."""
+    if look.value(Point.SITE_OURS) == 0.0:
+        return None, notes
     quality = look.now.quality(look.asset.id, Point.SITE_ONLINE)
     if quality is not Quality.GOOD:
         return blind(look, Code.LINK_LOST, (BLIND[quality], Point.SITE_ONLINE), 0.0, 0.0), notes

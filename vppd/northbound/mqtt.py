@@ -190,10 +190,20 @@ class FleetLink:
                 for each in self._site.alarms.standing()
             ]
             if standing != told:
-                message = self._writer.status("online", self._site.clock.utc(), standing)
-                await connection.send(message)
+                await connection.send(self._online(connection, standing))
                 told = standing
             await self._site.clock.sleep_until(self._site.clock.now_s() + LOOK_S)
+
+    def _online(self, connection: Connection, standing: Sequence[View]) -> Outgoing:
+        """With as much of what stands, the worst first, as the broker takes in one packet: a bad
+        day must not end the link."""
+        now, said = self._site.clock.utc(), len(standing)
+        while True:
+            unsaid = len(standing) - said
+            message = self._writer.status("online", now, standing[:said], unsaid)
+            if said == 0 or connection.takes(message):
+                return message
+            said //= 2
 
     async def _hear(
         self, tasks: asyncio.TaskGroup, connection: Connection, answers: Answers

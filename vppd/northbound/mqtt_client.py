@@ -12,11 +12,11 @@ import logging
 import os
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -27,6 +27,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from vppd.core.ports import Clock
 from vppd.core.settings_mqtt import MqttSettings, MqttTlsSettings
 from vppd.northbound.mqtt_messages import Outgoing, Place
+
+T = TypeVar("T")
 
 WINDOW = 10  # messages on their way without an acknowledgment
 TURN_PACKETS = 8  # read in one turn of the loop
@@ -195,6 +197,15 @@ class Connection(aiomqtt.Client):
         if reason.is_failure:
             raise BrokerError(f"the broker refuses {message.topic}: {reason}")
         return int(reason.value) != UNHEARD
+
+    async def _wait_for(self, fut: Awaitable[T], *_: Any, **__: Any) -> T:
+        """As aiomqtt waits for an acknowledgment, but that a cancel which comes at the same moment
+        is not lost, as asyncio.wait_for loses it before Python 3.12."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await fut
+        except TimeoutError:
+            raise aiomqtt.MqttError("the broker does not answer") from None
 
     # --- connecting, off the loop ---
 

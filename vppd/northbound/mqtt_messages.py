@@ -75,10 +75,13 @@ class Writer:
         node = self._site_id if node_id is None else node_id
         return pattern.replace("{node_id}", node).replace("{site_id}", self._site_id)
 
-    def status(self, state: str, at: datetime | None, alarms: Sequence[View] = ()) -> Outgoing:
-        """online or offline, with the standing alarms; kept by the broker. The will has no time:
-        it is written long before it is sent."""
-        view = {"state": state, "version": self._version, "at": at, "alarms": list(alarms)}
+    def status(
+        self, state: str, at: datetime | None, alarms: Sequence[View] = (), unsaid: int = 0
+    ) -> Outgoing:
+        """online or offline, with the standing alarms, but for so many `unsaid`; kept by the
+        broker. The will has no time: it is written long before it is sent."""
+        view: dict[str, object] = {"state": state, "version": self._version, "at": at}
+        view |= {"alarms": list(alarms)} | ({"alarms_unsaid": unsaid} if unsaid else {})
         return self._made(self._settings.topics.status, view, retain=True)
 
     def registration(self, top: Telemetry, at: datetime) -> Outgoing:

@@ -1,6 +1,11 @@
 """What a site was ordered and what it delivered, over some time. Pure."""
 
+import json
 from dataclasses import dataclass, replace
+from datetime import datetime
+
+from vppd.core.alarms import Code, Level
+from vppd.core.records import EventRow
 
 HOUR_S = 3600.0
 
@@ -41,3 +46,22 @@ def counted(
         ordered_kwh=tally.ordered_kwh + (ordered_kw * took_s / HOUR_S if known else 0.0),
         delivered_kwh=tally.delivered_kwh + (delivered_kw or 0.0) * took_s / HOUR_S,
     )
+
+
+def row_of(tally: Tally, site: str, at: datetime) -> EventRow | None:
+    """It for the journal; None: nothing was ordered."""
+    if tally.orders == 0 and tally.ordered_s == 0.0:
+        return None
+    text = (
+        f"ordered {tally.ordered_kwh:+.2f} kWh, delivered {tally.delivered_kwh:+.2f} kWh"
+        f" in {tally.ordered_s:.0f} s, {tally.orders} orders, {tally.refused} refused"
+    )
+    data = {
+        "ordered_kwh": round(tally.ordered_kwh, 4),
+        "delivered_kwh": round(tally.delivered_kwh, 4),
+        "ordered_s": round(tally.ordered_s, 1),
+        "unknown_s": round(tally.unknown_s, 1),
+        "orders": tally.orders,
+        "refused": tally.refused,
+    }
+    return EventRow(at, Code.DELIVERED, site, Level.INFO, text, json.dumps(data))

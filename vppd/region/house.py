@@ -21,6 +21,7 @@ class Region:
 
     fleet: Fleet
     link: RegionLink
+    limited: bool = False  # at a connection of its own
 
     def field(self) -> Field:
         """What the gate holds in the place of devices."""
@@ -28,7 +29,9 @@ class Region:
 
     def view(self) -> dict[str, object]:
         """For /v1/region: the link, and every site in one line."""
-        return {**self.link.status(), "lines": self.fleet.view()}
+        status = self.link.status()
+        shared = len(self.link.council.acts_on) > 1
+        return {**status, "limits_alone": self.limited and shared, "lines": self.fleet.view()}
 
 
 def region_of(
@@ -49,4 +52,7 @@ def region_of(
         raise ValueError("an aggregator needs mqtt")
     me, own = settings.site.id, settings.aggregator
     fleet = Fleet(settings.units, own, me, board, clock, journal, report)
-    return Region(fleet, RegionLink(fleet, own, settings.mqtt, me, clock, alarms, plans, trusted))
+    link = RegionLink(fleet, own, settings.mqtt, me, clock, alarms, plans, trusted)
+    bounds = settings.connection
+    limited = (bounds.export_max_kw, bounds.import_max_kw, bounds.apparent_max_kva)
+    return Region(fleet, link, any(each is not None for each in limited))

@@ -5,6 +5,7 @@ import asyncio
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import aiomqtt
@@ -18,7 +19,8 @@ from vppd.core.settings_mqtt import MqttSettings
 from vppd.northbound.mqtt_client import WINDOW, BrokerError, Connection, Traffic
 from vppd.northbound.mqtt_messages import broker
 from vppd.region.fleet import Fleet
-from vppd.region.messages import Kind, Topics, announced, nodes, read_member
+from vppd.region.flood import SHUT_S, Floods
+from vppd.region.messages import MEMBERS_MAX, Kind, Topics, announced, nodes, read_member
 from vppd.region.tenure import Council, heard, met, next_term, winner
 from vppd.spine.alarms import AlarmBoard
 from vppd.spine.supervise import described
@@ -60,7 +62,10 @@ class RegionLink:
         self._client_id = f"{mqtt.client_id or me}-region"
         self.council = Council(me, {}, frozenset(), 0)
         self.up = False
+        self._mine: frozenset[str] = frozenset()  # sites that are to be ours
         self._listening: frozenset[str] = frozenset()
+        self._floods = Floods()
+        self._recalled = False
         self._free_s = 0.0
 
     def status(self) -> Mapping[str, object]:
@@ -68,6 +73,7 @@ class RegionLink:
         fleet, council = self._fleet, self.council
         return {
             "up": self.up,
+            "abstains": not self._trusted(),
             "broker": self._url,
             "group": self._settings.group,
             "members": sorted(council.acts_on),
@@ -105,8 +111,9 @@ class RegionLink:
 
     async def _session(self) -> None:
         """From connecting until it is lost, with an OSError in a group."""
+        await self._recall()
         will = announced(self._topics, "offline", None, None)
-        self._listening = frozenset()
+        self._mine = self._listening = frozenset()
         connection = Connection(
             self._mqtt, self._place, self._client_id, will, self._clock, REGIONAL
         )
@@ -131,7 +138,8 @@ class RegionLink:
         tasks.create_task(self._hear(connection))
         await connection.hear(self._topics.of(Kind.REPLIES, me), *self._topics.shared())
         await connection.hear(self._topics.of(Kind.MEMBERS, "+"), as_published=False)
-        await self._announce(connection, self.council)
+        if self._trusted():
+            await self._announce(connection, self.council)
         self.up = True
         log.info("region_up", broker=self._url)
         self._alarms.set(Code.MQTT_LOST, REGION, False)
@@ -139,9 +147,28 @@ class RegionLink:
         told_s = -math.inf
         while True:
             now_s = self._clock.now_s()
-            told_s = await self._meet(connection, told_s)
-            await self._round(connection)
+            if self._trusted():
+                told_s = await self._meet(connection, told_s)
+                await self._round(connection)
+            elif self.council.acts_on:
+                await self._abstain(connection)
             await self._clock.sleep_until(now_s + BEAT_S)
+
+    async def _recall(self) -> None:
+        """A term is greater than those of the last run too, whatever clock this machine has now."""
+        if not self._recalled:
+            with suppress(OSError):  # a journal that cannot be read keeps nobody from commanding
+                term = await self._fleet.last_term()
+                self.council = replace(self.council, term=max(self.council.term, term))
+                self._recalled = True
+
+    async def _abstain(self, connection: Connection) -> None:
+        """A site judges an order by its time, so who does not know the time orders nothing: the
+        others of the group are to have our sites."""
+        self.council = replace(self.council, acts_on=frozenset())
+        self._fleet.own(None)
+        log.warning("region_abstains", why="our clock is not synchronised")
+        await connection.send(announced(self._topics, "offline", None, None))
 
     async def _meet(self, connection: Connection, told_s: float) -> float:
         """Act on who lives now, once the broker has that; say so again in time. When it was said
@@ -161,7 +188,11 @@ class RegionLink:
         self.council = council
         if changed:
             log.info("region_members", members=sorted(council.acts_on), term=council.term)
-            await self._listen(connection)
+            self._fleet.keep_term(council.term)
+            self._mine = frozenset(
+                id_ for id_ in self._fleet.sites if winner(id_, council.acts_on) == council.me
+            )
+        await self._listen(connection)
         self._fleet.own(self.council)
         return told_s
 
@@ -170,11 +201,10 @@ class RegionLink:
         await connection.send(message)
 
     async def _listen(self, connection: Connection) -> None:
-        """Hear the sites that are to be ours, and no others."""
-        council = self.council
-        wanted = frozenset(
-            id_ for id_ in self._fleet.sites if winner(id_, council.acts_on) == council.me
-        )
+        """Hear the sites that are to be ours, but for those that flood, and no others."""
+        wanted = self._mine - self._floods.shut(self._clock.now_s())
+        if wanted == self._listening:
+            return
         for some in _chunks(nodes(self._topics, self._listening - wanted)):
             await connection.unsubscribe(list(some))
         for some in _chunks(nodes(self._topics, wanted - self._listening)):
@@ -183,8 +213,6 @@ class RegionLink:
 
     async def _round(self, connection: Connection) -> None:
         """Send the orders that are due, as long as it stands who commands what."""
-        if not self._trusted():  # a site judges an order by its time
-            return
         claims = _claims(self.council)
         due = self._fleet.round(self.council, self._plans())
         for start in range(0, len(due), WINDOWS):
@@ -193,8 +221,10 @@ class RegionLink:
             some = due[start : start + WINDOWS]
             await self._pace(len(some))
             async with asyncio.TaskGroup() as tasks:
-                for message in some:
-                    tasks.create_task(connection.send(message))
+                made = [(each, tasks.create_task(connection.send(each))) for each in some]
+            for message, sent in made:
+                site = (message.correlation or b"").decode()
+                self._fleet.delivered(site, heard=sent.result())
 
     async def _pace(self, count: int) -> None:
         from_s = max(self._free_s, self._clock.now_s())
@@ -214,6 +244,8 @@ class RegionLink:
         fleet, council = self._fleet, self.council
         if kind in {Kind.EVENTS, Kind.REGISTRATION} and node in {council.me, *council.others}:
             return  # a member's own, on the same topics
+        if kind in {Kind.TELEMETRY, Kind.STATUS} and node in fleet.sites and self._floods_of(node):
+            return
         match kind:
             case Kind.TELEMETRY:
                 fleet.sample(node, payload, retained=retained)
@@ -229,11 +261,22 @@ class RegionLink:
             case Kind.MEMBERS:
                 self._member(node, payload, retained=retained)
 
+    def _floods_of(self, site: str) -> bool:
+        """Whether a site says so much that it is not listened to."""
+        now_s = self._clock.now_s()
+        if self._floods.begins(site, now_s):
+            self._fleet.shut_out(site, f"it floods: not listened to for {SHUT_S:g} s")
+        return site in self._floods.shut(now_s)
+
     def _member(self, name: str, payload: bytes, *, retained: bool) -> None:
         now_s, now = self._clock.now_s(), self._clock.utc()
         try:
             member = read_member(name, payload, now_s, now, retained=retained)
         except ValueError:
+            self._fleet.refusals["member"] += 1
+            return
+        others = self.council.others
+        if member is not None and name not in others and len(others) >= MEMBERS_MAX:
             self._fleet.refusals["member"] += 1
             return
         if name == self._topics.me and member is not None:  # of our own last run

@@ -7,11 +7,13 @@ the members, and brings nothing retained; so nobody could dispatch by it.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from vppd.core.settings import ID
 from vppd.core.settings_aggregator import AggregatorSettings
 from vppd.northbound.mqtt_messages import Outgoing
 from vppd.region.tenure import TERM_MAX, Council, Member
@@ -82,7 +84,10 @@ def read_member(
     """What another member announced; None: it is gone. Raises ValueError."""
     if len(payload) > MEMBER_MAX_BYTES:
         raise ValueError("too large")
-    view = json.loads(payload) if payload else {"member": name, "state": "offline"}
+    try:
+        view = json.loads(payload) if payload else {"member": name, "state": "offline"}
+    except RecursionError:  # what is retained comes again with every link: it must not end one
+        raise ValueError("nested too deep") from None
     if not isinstance(view, dict) or view.get("member") != name:
         raise ValueError("it is not of this member")
     if view.get("state") == "offline":
@@ -90,9 +95,29 @@ def read_member(
     acts_on, term = view.get("acts_on"), view.get("term")
     if not isinstance(acts_on, list) or len(acts_on) > MEMBERS_MAX or not _is_term(term):
         raise ValueError("it has no acts_on or term")
+    if not all(isinstance(each, str) and re.fullmatch(ID, each) for each in (name, *acts_on)):
+        raise ValueError("a member has another name than a site may have")
     # what is retained may be of one that died with the broker: it counts from when it was said
     age_s = (now - _moment(view.get("at"))).total_seconds() if retained else 0.0
-    return Member(frozenset(map(str, acts_on)), int(str(term)), now_s - max(age_s, 0.0))
+    return Member(frozenset(acts_on), int(str(term)), now_s - max(age_s, 0.0))
+
+
+def ordering(
+    id_: str, seq: int, power_kw: float, valid_s: float, now: datetime, settings: AggregatorSettings
+) -> bytes:
+    """The words of an order: void when it is too long on its way, and over after `valid_s`."""
+    order = {
+        "id": id_,
+        "seq": seq,
+        "sender": settings.group,
+        "issued_at": now.isoformat(),
+        "expires_at": (now + timedelta(seconds=settings.void_s)).isoformat(),
+        "command": "order",
+        "kind": "absolute",
+        "power_kw": round(power_kw, 3),
+        "valid_s": round(valid_s, 3),
+    }
+    return json.dumps(order, separators=(",", ":")).encode()
 
 
 def nodes(topics: Topics, ids: Iterable[str]) -> list[str]:
@@ -108,4 +133,7 @@ def _moment(value: object) -> datetime:
     moment = datetime.fromisoformat(str(value))
     if moment.tzinfo is None:
         raise ValueError("a time without its zone")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a time that no clock shows") from None

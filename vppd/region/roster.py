@@ -12,8 +12,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from vppd.core.alarms import Level
 from vppd.core.model import Point
 
+TEXT_MAX, CODE_MAX, EPOCH_MAX = 256, 64, 128
+SOC_BEYOND_PCT = 1.0  # rounding of a gauge
+# A site may be more than the share of it that is rated here; beyond this it is a wrong word.
+TIMES_RATED = 10.0
 AHEAD_S = 5.0  # a site's clock may be so much ahead of ours
 EPOCHS_MAX = 8
 SAMPLE_MAX_BYTES = 65_536
@@ -42,6 +47,8 @@ class Reason(StrEnum):
     REPLAYED = "replayed"  # or out of sequence
     AHEAD = "ahead"  # of our clock
     STRANGER = "stranger"  # no unit of ours
+    TWICE = "twice"  # two speak under its name, or its journal went back to an older one
+    TOO_MANY = "too_many"  # from this site, in so short a time
     LATE = "late_answer"  # to an order that another has followed
 
 
@@ -88,28 +95,62 @@ def read_sample(site: str, payload: bytes, *, retained: bool) -> Sample | None:
     if "gap" in view:
         return None
     record, seq, epoch = view.get("record"), view.get("seq"), view.get("epoch")
-    if not isinstance(record, dict) or not isinstance(epoch, str) or not _is_count(seq):
+    known = isinstance(epoch, str) and len(epoch) <= EPOCH_MAX
+    if not isinstance(record, dict) or not known or not _is_count(seq):
         raise RefusedMessage(Reason.MALFORMED, "it has no epoch, seq or record")
     values = {
         name: number for name in MEASURED if (number := _number(record.get(name))) is not None
     }
-    return Sample(epoch, int(str(seq)), _moment(view.get("at")), values)
+    return Sample(str(epoch), int(str(seq)), _moment(view.get("at")), values)
 
 
 def believed(heard: Heard, sample: Sample, now: datetime) -> Heard:
     """The site with one more sample. Raises RefusedMessage."""
     if sample.at > now + timedelta(seconds=AHEAD_S):
-        raise RefusedMessage(Reason.AHEAD, f"taken at {sample.at.isoformat()}")
+        ahead_s = (sample.at - now) / timedelta(seconds=1)
+        raise RefusedMessage(Reason.AHEAD, f"its clock is {ahead_s:.0f} s ahead of ours")
     if sample.epoch == heard.epoch:
         if sample.seq <= heard.seq:
             text = f"seq {sample.seq} is not greater than {heard.seq}"
-            raise RefusedMessage(Reason.REPLAYED, text)
+            raise _again(heard, sample, text)
         return Heard(heard.epoch, sample.seq, max(sample.at, heard.at), heard.past)
     # a new journal at the site begins a new epoch; what is of an old one comes again
     if sample.epoch in heard.past or sample.at <= heard.at:
-        raise RefusedMessage(Reason.REPLAYED, "of an epoch that is over")
+        raise _again(heard, sample, "of an epoch that is over")
     past = (*heard.past, heard.epoch)[-EPOCHS_MAX:] if heard.epoch else heard.past
     return Heard(sample.epoch, sample.seq, sample.at, past)
+
+
+def _again(heard: Heard, sample: Sample, text: str) -> RefusedMessage:
+    """What comes again is no newer than what was heard; what is newer is said by another."""
+    if sample.at <= heard.at:
+        return RefusedMessage(Reason.REPLAYED, text)
+    two = "two speak under this name, or its journal is an older one"
+    return RefusedMessage(Reason.TWICE, f"{text}: {two}")
+
+
+def plausible(
+    values: Mapping[str, float], rated_kw: float, energy_kwh: float
+) -> tuple[dict[str, float], str]:
+    """What of a sample can be, for a unit of that size; and what cannot, in words. What cannot be
+    is not known: a sum with it would be of nothing, and 1e308 twice is more than a sum can hold."""
+    most_kw, most_kwh = TIMES_RATED * rated_kw, TIMES_RATED * energy_kwh
+    kept: dict[str, float] = {}
+    odd: list[str] = []
+    for name, value in values.items():
+        if name == "soc_pct":
+            low, high = -SOC_BEYOND_PCT, 100.0 + SOC_BEYOND_PCT
+        elif name.endswith("_kwh"):
+            low, high = 0.0, most_kwh
+        elif name in ("power_kw", "reactive_kvar", "setpoint_kw"):
+            low, high = -most_kw, most_kw
+        else:
+            low, high = 0.0, most_kw
+        if low <= value <= high:
+            kept[name] = value
+        else:
+            odd.append(f"{name} {value:g}")
+    return kept, ", ".join(odd)
 
 
 def capped(
@@ -127,8 +168,8 @@ def capped(
 def read_online(site: str, payload: bytes) -> bool:
     """What the retained status of a site says. Raises RefusedMessage."""
     view = _object(payload)
-    state = view.get("state")
-    if view.get("site") != site or state not in {"online", "offline"}:
+    state = view.get("state")  # anything at all, so nothing that needs a hash
+    if view.get("site") != site or state not in ("online", "offline"):
         raise RefusedMessage(Reason.MALFORMED, "it is no status of this site")
     return state == "online"
 
@@ -152,7 +193,7 @@ def read_answer(payload: bytes) -> Answer:
     site, id_, verdict = view.get("site"), view.get("id"), view.get("verdict")
     if not isinstance(site, str) or not isinstance(id_, str) or not isinstance(verdict, str):
         raise RefusedMessage(Reason.MALFORMED, "it is no answer to an order")
-    reason, text = (str(view.get(name) or "")[:256] for name in ("reason", "text"))
+    reason, text = (plain(view.get(name) or "") for name in ("reason", "text"))
     low_kw, high_kw = _number(view.get("low_kw")), _number(view.get("high_kw"))
     return Answer(site, id_, verdict == "accepted", reason, text, low_kw, high_kw)
 
@@ -185,9 +226,18 @@ def read_event(site: str, payload: bytes) -> Happened | None:
         or not all(isinstance(each, str) for each in words)
     ):
         raise RefusedMessage(Reason.MALFORMED, "it is no event")
-    epoch, code, unit, text = (str(each)[:256] for each in words)
-    at = _moment(view.get("at"))
-    return Happened(at, epoch, int(str(seq)), code, unit, int(str(level)), text)
+    epoch, code, unit, text = map(plain, words)
+    at, worst = _moment(view.get("at")), max(Level)
+    return Happened(
+        at, epoch, int(str(seq)), code[:CODE_MAX], unit, min(int(str(level)), worst), text
+    )
+
+
+def plain(said: object) -> str:
+    """What a stranger wrote as a person may read it: in one line, of bounded length, with nothing
+    that moves a terminal or that a database does not take."""
+    text = str(said)[:TEXT_MAX]
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def _object(payload: bytes) -> dict[str, object]:
