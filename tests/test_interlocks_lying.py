@@ -39,10 +39,13 @@ class Eye:
         self.commanded = True
 
     def look(
-        self, told_kw: float = 0.0, but: Mapping[Point, float | None] | None = None
+        self,
+        told_kw: float = 0.0,
+        but: Mapping[Point, float | None] | None = None,
+        after_s: float = TICK_S,
     ) -> Verdict | None:
         """A tick on; what is None is not read."""
-        self.now_s += TICK_S
+        self.now_s += after_s
         values = {**self.values, **(but or {})}
         readings = {
             (B1, point): Reading(B1, point, value, self.now_s, MAX_AGE_S)
@@ -96,6 +99,76 @@ def test_the_other_way_shuts_down(sign: float) -> None:
     limit = verdict.limit
     assert limit is not None
     assert limit.low_kw == limit.high_kw == 0.0
+
+
+@pytest.mark.parametrize(
+    ("told_kw", "gives_kw", "level"),
+    [
+        (50.0, 25.0, Level.WARNING),
+        (0.0, 60.0, Level.CRITICAL),
+        (0.0, -60.0, Level.CRITICAL),
+        (-50.0, -20.0, Level.WARNING),
+        (50.0, -10.0, Level.WARNING),  # no more than a tenth of the rating the other way
+        (10.0, -40.0, Level.CRITICAL),  # and asked for no more than that
+    ],
+)
+def test_nothing_but_the_other_way_shuts_down(
+    told_kw: float, gives_kw: float, level: Level
+) -> None:
+    verdict = Eye(Code.NOT_FOLLOWING).follow(told_kw, gives_kw, 120.0)
+    assert verdict is not None
+    assert (verdict.rule, verdict.level, verdict.trips) == (Code.NOT_FOLLOWING, level, False)
+
+
+@pytest.mark.parametrize(
+    ("told_kw", "gives_kw", "level"),
+    [(50.0, -50.0, Level.WARNING), (20.0, -60.0, Level.CRITICAL)],
+)
+def test_the_other_way_is_told_after_10_s_and_stopped_after_30(
+    told_kw: float, gives_kw: float, level: Level
+) -> None:
+    eye, shown = Eye(Code.NOT_FOLLOWING), {Point.SETPOINT_KW: told_kw, Point.POWER_KW: gives_kw}
+    for number in range(61):  # the first look is the beginning
+        verdict = eye.look(told_kw, shown, after_s=0.5)
+        rule = verdict.rule if verdict is not None else None
+        if number < 20:
+            assert rule is None
+        elif number < 60:
+            assert verdict is not None
+            assert (rule, verdict.level) == (Code.NOT_FOLLOWING, level)
+        else:
+            assert rule is Code.WRONG_WAY
+
+
+@pytest.mark.parametrize(("step_kw", "nearer"), [(0.6, False), (1.0, True)])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_hundredth_of_the_rating_nearer_is_following(
+    step_kw: float, nearer: bool, sign: float
+) -> None:
+    eye = Eye(Code.NOT_FOLLOWING)
+    for number in range(21):
+        power_kw = sign * (100.0 if number < 10 else 100.0 - step_kw)
+        eye.look(0.0, {Point.SETPOINT_KW: 0.0, Point.POWER_KW: power_kw}, after_s=0.5)
+    assert (eye.verdict is None) is nearer
+
+
+def test_beside_it_on_the_one_side_and_then_on_the_other_is_judged_anew() -> None:
+    eye = Eye(Code.NOT_FOLLOWING)
+    for number in range(24):
+        power_kw = 0.0 if number < 12 else 100.0
+        eye.look(50.0, {Point.SETPOINT_KW: 50.0, Point.POWER_KW: power_kw}, after_s=0.5)
+        assert eye.verdict is None
+
+
+@pytest.mark.parametrize(("gives_kw", "nearest_kw"), [(0.0, 20.0), (80.0, 50.0), (35.0, None)])
+def test_of_all_it_was_told_of_late_the_nearest_counts(
+    gives_kw: float, nearest_kw: float | None
+) -> None:
+    eye = Eye(Code.NOT_FOLLOWING)
+    for number in range(60):
+        shown = {Point.SETPOINT_KW: 50.0, Point.POWER_KW: gives_kw}
+        eye.look(20.0 if number % 2 else 50.0, shown, after_s=0.5)
+    assert (eye.verdict.bound if eye.verdict is not None else None) == nearest_kw
 
 
 def test_the_other_way_is_found_while_what_is_told_moves() -> None:

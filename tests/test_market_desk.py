@@ -337,6 +337,23 @@ async def test_what_a_lost_unit_cannot_deliver_is_bought_back(rig: DeskRig) -> N
         assert Code.MARKET_SHORTFALL not in rig.standing()
 
 
+@pytest.mark.parametrize(("short_mwh", "told"), [(0.0004, False), (0.0006, True)])
+@virtual
+async def test_a_shortfall_of_less_than_is_printed_is_none(
+    rig: DeskRig, short_mwh: float, told: bool
+) -> None:
+    rig.maker.wish = flat(NIGHT, 0.8)
+    async with rig.trading():
+        await rig.until(rig.gate(SESSION).opens_at - MINUTE)
+        left_mwh = (0.2 - short_mwh) / STORAGE.discharge_efficiency
+        rig.plant.energy_mwh = STORAGE.low_mwh + left_mwh
+        rig.exchange.down = True
+        await rig.until(NIGHT.start - 5 * MINUTE)
+        assert (Code.MARKET_SHORTFALL in rig.standing()) is told
+        if told:
+            assert "0.001 MWh sold" in rig.standing()[Code.MARKET_SHORTFALL]
+
+
 @virtual
 async def test_what_low_charge_cannot_deliver_and_no_session_took_is_named(rig: DeskRig) -> None:
     rig.maker.wish = flat(NIGHT, 0.8)

@@ -24,6 +24,8 @@ from vppd.market.fitting import Setting
 from vppd.market.gates import gate_of
 from vppd.market.site_storage import Stock
 
+LEAST_MWH = 0.0005  # a shortfall below it would be told as 0.000 MWh: what was measured is no truer
+
 
 class Holdings:
     """Asked anew before each book: a result or a lost unit changes it."""
@@ -72,13 +74,18 @@ class Holdings:
         return setting, closing([each for each in shorts if each.block in auction.blocks], terms)
 
     def shortfalls(self) -> dict[Block, Short]:
-        """What can neither be delivered nor be bought back any more, from now on."""
+        """What can neither be delivered nor be bought back any more, from now on; not what is less
+        than `LEAST_MWH`."""
         held, now = self.held(), self._clock.utc()
         last = max(held.traded_mw, default=None)
         if last is None or last < block_at(now):
             return {}
         shorts = _shorts(now, self.site(), held, last)
-        return {each.block: each for each in shorts if self._is_past_mending(each.block)}
+        return {
+            each.block: each
+            for each in shorts
+            if abs(each.short_mwh) >= LEAST_MWH and self._is_past_mending(each.block)
+        }
 
     def _is_past_mending(self, block: Block) -> bool:
         """No session can correct this block any more, and none that tried has its result to come.
