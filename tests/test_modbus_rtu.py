@@ -244,12 +244,12 @@ def test_two_units_on_one_line_and_one_is_dead(factory: Any) -> None:
     async def main() -> None:
         bus = Bus()
         bus.plan = lambda request, right: [(0.0, right)] if request[0] == 1 else []
-        at = {"serial": bus.path, "baudrate": 115200, "poll_s": 0.1, "timeout_s": 0.05}
+        at = {"serial": bus.path, "baudrate": 115200, "poll_s": 0.1, "timeout_s": 0.5}
         units = [unit_settings(f"U{n}", None, 0, unit_id=n, **at) for n in (1, 2)]
         rig = Rig(SystemClock(), units, shipped())
         alive, dead = (rig.counters()[unit] for unit in (UnitId("U1"), UnitId("U2")))
         async with rig.running():
-            await until(lambda: alive.replies > 30, rig.clock, 10.0)
+            await until(lambda: alive.replies > 30 and rig.of(LinkChange, "U2"), rig.clock, 60.0)
             assert rig.of(LinkChange, "U2")[-1].up is False
             assert [each.up for each in rig.of(LinkChange)] == [True]
             assert dead.no_reply == dead.requests < 10
